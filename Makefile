@@ -1,0 +1,83 @@
+# Everything runs in .venv, which the targets below make and keep in step with requirements/*.txt.
+#   make demo         install the simulator and drive the simulated robot to five goals (no PyTorch)
+#   make check        formatting, lint and types
+#   make test         the tests that need no PyTorch
+#   make test-export  the tests of export/ (installs PyTorch)
+#   make model        train, distil, quantise and export the shipped model from nothing (QUICK=1: the short form)
+#   make lock         pin the newest versions that pyproject.toml allows
+#   make clean        remove .venv and caches
+# ARGS='…' passes options on: make demo ARGS='--seed 3', make test ARGS='-k planner'.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test test-export check model lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ARGS ?=
+QUICK ?=
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: $(VENV)/.test $(VENV)/.gl
+	$(BIN)/pytest --ignore=tests/export $(ARGS)
+
+test-export: $(VENV)/.export $(VENV)/.gl
+	$(BIN)/pytest tests/export $(ARGS)
+
+demo: $(VENV)/.demo $(VENV)/.gl
+	$(BIN)/edge-wm demo $(ARGS)
+
+model: $(VENV)/.export $(VENV)/.gl
+	$(BIN)/python -m export all $(if $(QUICK),--config export/configs/quick.toml --work checkpoints/quick --bundle checkpoints/quick/bundle) $(ARGS)
+
+# --- the environment -------------------------------------------------------------------------------------------------
+# Three sets, each containing the one before it: demo, test, export.  A stamp is older than its lock when the lock has
+# changed, and only then is anything installed again.
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "error: Python 3.10 to 3.13 is needed and $(PYTHON) is not one: name one, e.g.  make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "error: $(PYTHON) cannot make virtual environments: run  sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml $(VENV)/.python
+	$(PIP) -r requirements/demo.txt
+	$(PIP) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.demo
+	$(PIP) -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.export: requirements/export.txt $(VENV)/.test
+	$(PIP) -r requirements/export.txt
+	@touch $@
+
+# MuJoCo draws the robot's camera through EGL when there is no display.
+$(VENV)/.gl: | $(VENV)/.demo
+	@MUJOCO_GL=egl $(BIN)/python -c 'import mujoco; mujoco.GLContext(8, 8).make_current()' 2>/dev/null \
+	  || { echo "error: no OpenGL for headless drawing: run  sudo apt install libegl1 libgl1" >&2; exit 1; }
+	@touch $@
+
+# On Linux PyPI's torch asks for gigabytes of CUDA libraries.  Exporting needs none of them, so the lock leaves them out;
+# pip still fetches them for a torch build that wants them.
+UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
+CUDA := ^(cuda|nvidia|triton)\b
+lock: $(VENV)/.python
+	$(PIP) uv
+	$(UV) pyproject.toml --upgrade --extra sim --extra dev --extra export | grep -vE '$(CUDA)' > requirements/export.txt
+	$(UV) pyproject.toml --extra sim --extra dev -c requirements/export.txt > requirements/test.txt
+	$(UV) pyproject.toml --extra sim -c requirements/export.txt > requirements/demo.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

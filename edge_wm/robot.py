@@ -1,0 +1,255 @@
+"""The robot file: board, sensors, bridge, geometry, limits and rates of one robot, read from TOML.
+
+`boards/robots/sim.toml` describes the simulated robot and is the commented example to copy.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edge_wm.errors import BadInput
+from edge_wm.paths import shipped
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_ROBOT = shipped("boards", "robots", "sim.toml")
+"""Robot file of the simulated robot."""
+
+# Upper bounds catch a wrong unit (mm for m, degrees for radians), not a fast robot.
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+Length = Annotated[float, Meta(gt=0.0, le=10.0)]
+Speed = Annotated[float, Meta(gt=0.0, le=20.0)]
+Acceleration = Annotated[float, Meta(gt=0.0, le=100.0)]
+Seconds = Annotated[float, Meta(gt=0.0, le=10.0)]
+Pixels = Annotated[int, Meta(ge=8, le=4096)]
+
+
+class Engine(Struct, frozen=True, forbid_unknown_fields=True):
+    """How this board runs a graph: the ``precision`` it prefers and the CPU ``threads`` of one inference."""
+
+    precision: Literal["fp32", "fp16", "int8"] = "int8"
+    threads: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+class Board(Struct, frozen=True, forbid_unknown_fields=True):
+    """The computer.  One file each in `boards/`."""
+
+    name: Name
+    description: str
+    engine: Engine = Engine()
+
+
+class Camera(Struct, frozen=True, forbid_unknown_fields=True):
+    """Frames as uint8[height, width, 3], RGB."""
+
+    height: Pixels
+    width: Pixels
+
+
+class RangeRing(Struct, frozen=True, forbid_unknown_fields=True):
+    """Distance sensors, evenly spaced counter-clockwise from straight ahead; beyond ``reach_m`` they see nothing."""
+
+    beams: Annotated[int, Meta(ge=1, le=1024)]
+    reach_m: Annotated[float, Meta(gt=0.0, le=100.0)]
+
+
+class Sensors(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the robot perceives with.  ``kind`` selects the driver."""
+
+    kind: Name
+    camera: Camera
+    range: RangeRing
+
+
+class Bridge(Struct, frozen=True, forbid_unknown_fields=True):
+    """The link to the actuators.  ``kind`` selects the driver, ``device`` is its port, e.g. ``/dev/ttyACM0``."""
+
+    kind: Name
+    device: str | None = None
+
+
+class Geometry(Struct, frozen=True, forbid_unknown_fields=True):
+    """Size of the robot: the circle it fits in, the distance between its wheels, their radius."""
+
+    radius_m: Length
+    track_m: Length
+    wheel_radius_m: Length
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be asked of the motors; all positive.
+
+    Attributes:
+        max_v: forward speed, m/s.
+        max_reverse_v: backward speed, m/s; 0 for a robot that must not reverse.
+        max_w: yaw rate either way, rad/s.
+        accel: speeding up, m/s^2.
+        decel: slowing down, m/s^2; the supervisor's braking distance relies on it.
+        angular_accel: change of yaw rate either way, rad/s^2.
+    """
+
+    max_v: Speed
+    max_reverse_v: Annotated[float, Meta(ge=0.0, le=20.0)]
+    max_w: Annotated[float, Meta(gt=0.0, le=30.0)]
+    accel: Acceleration
+    decel: Acceleration
+    angular_accel: Annotated[float, Meta(gt=0.0, le=1000.0)]
+
+
+class Rates(Struct, frozen=True, forbid_unknown_fields=True):
+    """``tick_s``: one observation, one plan, one command, in seconds."""
+
+    tick_s: Annotated[float, Meta(ge=0.01, le=1.0)]
+
+
+class Supervision(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the supervisor steps in.
+
+    Attributes:
+        max_frame_age_s: an older camera frame is stale.
+        max_frozen_s: a frame counter that stands still for this long means a frozen camera.
+        max_late_ticks: deadlines missed in a row before the robot stops.
+        reaction_s: from a range reading to the first braking effect.
+        margin_m: air left between the robot and whatever it stops for.
+        geofence: x_min, y_min, x_max, y_max in metres, in the odometry frame; none for no fence.
+    """
+
+    max_frame_age_s: Seconds = 0.25
+    max_frozen_s: Seconds = 0.35
+    max_late_ticks: Annotated[int, Meta(ge=1, le=100)] = 3
+    reaction_s: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.15
+    margin_m: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.03
+    geofence: tuple[float, float, float, float] | None = None
+
+
+class Robot(Struct, frozen=True, forbid_unknown_fields=True):
+    """One robot: board + sensors + bridge + geometry, with its limits and rates."""
+
+    name: Name
+    board: Board
+    sensors: Sensors
+    bridge: Bridge
+    geometry: Geometry
+    limits: Limits
+    rates: Rates
+    supervisor: Supervision = Supervision()
+
+    @property
+    def stopping_distance_m(self) -> float:
+        """Metres from the reading that shows an obstacle at full forward speed until the robot stands."""
+        limits = self.limits
+        return limits.max_v * self.supervisor.reaction_s + limits.max_v**2 / (2 * limits.decel)
+
+
+def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
+    """Read a robot file and the board file it names.
+
+    Raises:
+        BadInput: one line with the file and the key, if the file is missing, is not TOML, has a key too many, too
+            few or out of range, or contradicts itself.
+    """
+    path = Path(path)
+    table = _read_toml(path, "robot file")
+    board = load_board(_board_file(path, table.get("board")))
+    # The board is named in the robot file and described in its own: put the description where the name was.
+    robot = _convert({**table, "board": board}, Robot, path)
+    for key, contradiction in _contradictions(robot):
+        raise BadInput(f"{path}: {key}: {contradiction}")
+    return robot
+
+
+def load_board(path: str | Path) -> Board:
+    """Read a board file.  Raises BadInput as :func:`load_robot` does."""
+    path = Path(path)
+    return _convert(_read_toml(path, "board file"), Board, path)
+
+
+def _board_file(robot_file: Path, board: object) -> Path:
+    """File of ``board``: a name in `boards/`, or a path ending in ``.toml`` relative to the robot file."""
+    if isinstance(board, str) and board.endswith(".toml"):
+        return robot_file.parent / board
+    known = {file.stem: file for file in sorted(shipped("boards").glob("*.toml"))}
+    if not isinstance(board, str) or board not in known:
+        given = "missing" if board is None else f"no board {board!r}"
+        raise BadInput(
+            f"{robot_file}: board: {given}; name one of {', '.join(known)}, or a file ending in .toml"
+        )
+    return known[board]
+
+
+def _read_toml(path: Path, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read the {what}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: the {what} is not TOML: {error}") from error
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def _convert(table: dict[str, Any], kind: type[S], path: Path) -> S:
+    """Check ``table`` against ``kind``, naming the key in the error."""
+    try:
+        _refuse_not_finite(table)
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        # msgspec says "what - at `$.table.key`"; people look for the key first.
+        what, _, where = str(error).partition(" - at ")
+        key = where.strip("`").removeprefix("$").removeprefix(".")
+        raise BadInput(f"{path}: {key + ': ' if key else ''}{what[:1].lower()}{what[1:]}") from error
+
+
+def _refuse_not_finite(value: object, key: str = "$") -> None:
+    """TOML has nan and inf; neither is a measure of a robot, and nan passes every bound."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_not_finite(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _refuse_not_finite(item, f"{key}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise msgspec.ValidationError(f"expected a finite number, got {value} - at `{key}`")
+
+
+def _contradictions(robot: Robot) -> Iterator[tuple[str, str]]:
+    """Yield (key, what is wrong) for values that are each possible but cannot hold together."""
+    geometry, limits, supervisor = robot.geometry, robot.limits, robot.supervisor
+    radius, tick, reach = geometry.radius_m, robot.rates.tick_s, robot.sensors.range.reach_m
+    if geometry.track_m > 2 * radius:
+        yield (
+            "geometry.track_m",
+            f"{geometry.track_m} m puts the wheels outside the circle of radius_m = {radius}",
+        )
+    if geometry.wheel_radius_m > radius:
+        yield "geometry.wheel_radius_m", f"{geometry.wheel_radius_m} m is larger than radius_m = {radius}"
+    if limits.max_reverse_v > limits.max_v:
+        yield "limits.max_reverse_v", f"{limits.max_reverse_v} m/s is more than max_v = {limits.max_v}"
+    if supervisor.max_frame_age_s < tick:
+        yield (
+            "supervisor.max_frame_age_s",
+            f"{supervisor.max_frame_age_s} s is less than one tick of {tick} s",
+        )
+    if supervisor.max_frozen_s < tick:
+        yield "supervisor.max_frozen_s", f"{supervisor.max_frozen_s} s is less than one tick of {tick} s"
+    needed = radius + robot.stopping_distance_m + supervisor.margin_m
+    if needed > reach:
+        yield (
+            "limits.max_v",
+            f"{limits.max_v} m/s needs {needed:.2f} m to stop; sensors.range.reach_m is {reach}",
+        )
+    if supervisor.geofence is not None:
+        x_min, y_min, x_max, y_max = supervisor.geofence
+        if not (x_min < 0.0 < x_max and y_min < 0.0 < y_max):
+            yield "supervisor.geofence", "x_min, y_min, x_max, y_max must lie around the start (0, 0)"

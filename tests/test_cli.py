@@ -1,0 +1,142 @@
+"""What the `edge-wm` command prints and how it exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+import edge_wm
+from edge_wm.cli import SUBCOMMANDS, LazyGroup, Subcommand, run
+
+EDGE_WM = [sys.executable, "-c", "from edge_wm.cli import main; main()"]
+Planted = Callable[[str], click.Group]
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
+    """Return a maker of groups with one subcommand `it`, whose body is the given source."""
+
+    def plant(body: str) -> click.Group:
+        name = f"planted_{tmp_path.name}"
+        source = f"import click\n@click.command()\n@click.option('--size', type=int)\ndef command(size):\n    {body}\n"
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        return LazyGroup("edge-wm", subcommands={"it": Subcommand(f"{name}:command", "Do it.")})
+
+    return plant
+
+
+def test_version_names_the_distribution_and_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"edge-wm, version {edge_wm.__version__}\n"
+
+
+def test_help_lists_every_subcommand_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed for name in SUBCOMMANDS)
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_listing_the_subcommands_imports_none(capsys: pytest.CaptureFixture[str]) -> None:
+    group = LazyGroup("edge-wm", subcommands={"it": Subcommand("no_such_module:command", "Do it.")})
+    assert run(["--help"], group) == 0
+    assert "Do it." in capsys.readouterr().out
+    with pytest.raises(ModuleNotFoundError):  # control: running it does import it
+        run(["it"], group)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_subcommand_of_the_table_exists_and_has_help(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: edge-wm {name}")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("pass", 0), ("return 1", 1), ("click.get_current_context().exit(1)", 1), ("return {'a': 1}", 0)],
+)
+def test_the_exit_code_is_the_one_the_command_gives(planted: Planted, body: str, code: int) -> None:
+    assert run(["it"], planted(body)) == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "from edge_wm.errors import BadInput; raise BadInput('robot.toml: radius_m:\\nmust be positive')",
+        "raise click.ClickException('robot.toml: radius_m: must be positive')",
+        "open('/nowhere/at/all')",
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    planted: Planted, body: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["it"], planted(body)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+
+
+def test_a_missing_library_is_answered_with_the_command_that_installs_it(
+    planted: Planted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = "raise ModuleNotFoundError(\"No module named 'mujoco'\", name='mujoco')"
+    assert run(["it"], planted(body)) == 2
+    assert "pip install 'edge-wm[sim]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["1 / 0", "import no_such_module", "import click.no_such_part", "raise OSError('no file is named')"],
+)
+def test_a_mistake_of_ours_keeps_its_traceback(planted: Planted, body: str) -> None:
+    with pytest.raises((ZeroDivisionError, ModuleNotFoundError, OSError)):
+        run(["it"], planted(body))
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["--nothing"], ["it", "--size", "big"], ["it", "surplus"]])
+def test_a_usage_error_is_one_line_and_exit_code_2(
+    planted: Planted, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words, planted("pass")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "--help)" in said
+    assert said.count("\n") == 1
+
+
+def test_ctrl_c_is_one_word_and_exit_code_130(planted: Planted, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["it"], planted(f"import os; os.kill(os.getpid(), {signal.SIGINT:d})")) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_a_reader_that_leaves_is_not_an_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [*EDGE_WM, "--help"], stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    os.close(write_end)
+    assert done.stderr == ""
+
+
+def test_a_real_process_says_error_on_stderr_and_exits_2() -> None:
+    done = subprocess.run([*EDGE_WM, "no-such-command"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,146 @@
+"""What a robot file may say, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_wm.errors import BadInput
+from edge_wm.paths import shipped
+from edge_wm.robot import DEFAULT_ROBOT, load_board, load_robot
+
+
+@pytest.fixture
+def robot_file(tmp_path: Path) -> Path:
+    """A copy of the simulated robot's file, to be spoilt."""
+    file = tmp_path / "robot.toml"
+    file.write_text(DEFAULT_ROBOT.read_text())
+    return file
+
+
+def spoil(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"the robot file no longer has {old!r}"
+    file.write_text(text.replace(old, new))
+
+
+def test_the_simulated_robot_is_the_default_and_has_its_known_size() -> None:
+    robot = load_robot()
+    assert robot.name == "sim"
+    assert (robot.geometry.radius_m, robot.geometry.track_m, robot.geometry.wheel_radius_m) == (
+        0.12,
+        0.15,
+        0.033,
+    )
+    assert (robot.limits.max_v, robot.limits.max_reverse_v, robot.limits.max_w) == (0.5, 0.15, 2.5)
+    assert (robot.sensors.camera.height, robot.sensors.camera.width) == (48, 64)
+    assert (robot.sensors.range.beams, robot.sensors.range.reach_m) == (8, 4.0)
+    assert robot.rates.tick_s == 0.1
+
+
+def test_the_robot_carries_the_description_of_the_board_it_names() -> None:
+    assert load_robot().board == load_board(shipped("boards", "sim.toml"))
+
+
+@pytest.mark.parametrize("file", sorted(shipped("boards").glob("*.toml")), ids=lambda file: file.stem)
+def test_every_shipped_board_file_loads_under_its_own_name(file: Path) -> None:
+    assert load_board(file).name == file.stem
+
+
+@pytest.mark.parametrize(
+    "file", sorted(shipped("boards", "robots").glob("*.toml")), ids=lambda file: file.stem
+)
+def test_every_shipped_robot_file_loads_under_its_own_name(file: Path) -> None:
+    assert load_robot(file).name == file.stem
+
+
+def test_a_board_file_may_stand_beside_the_robot_file(robot_file: Path) -> None:
+    board = 'name = "mine"\ndescription = "on my bench"\n'
+    (robot_file.parent / "mine.toml").write_text(board)
+    spoil(robot_file, 'board = "sim"', 'board = "mine.toml"')
+    assert load_robot(robot_file).board.name == "mine"
+
+
+WRONG = [
+    # what stands in the file, what is put there, the key that the refusal names
+    ("radius_m = 0.12 ", "radius_m = 0.0 ", "geometry.radius_m"),
+    ("radius_m = 0.12 ", "radius_m = -0.12 ", "geometry.radius_m"),
+    ("radius_m = 0.12 ", "radius_m = 120 ", "geometry.radius_m"),
+    ("radius_m = 0.12 ", "radius_m = nan ", "geometry.radius_m"),
+    ("radius_m = 0.12 ", 'radius_m = "12 cm" ', "geometry.radius_m"),
+    ("track_m = 0.15", "width_m = 0.15", "geometry"),
+    ("decel = 2.0", "decel = 0.0", "limits.decel"),
+    ("decel = 2.0", "decel = -2.0", "limits.decel"),
+    ("max_v = 0.5", "max_v = inf", "limits.max_v"),
+    ("max_reverse_v = 0.15", "max_reverse_v = -0.15", "limits.max_reverse_v"),
+    ("tick_s = 0.1", "tick_s = 0.0", "rates.tick_s"),
+    ("tick_s = 0.1", "tick_s = 100", "rates.tick_s"),
+    ("beams = 8", "beams = 8.5", "sensors.range.beams"),
+    ("max_late_ticks = 3", "max_late_ticks = 0", "supervisor.max_late_ticks"),
+    ("[rates]", "[rate]", "rate"),
+    ('board = "sim"', 'board = "abacus"', "board"),
+    ('board = "sim"', "board = 4", "board"),
+    ('board = "sim"', "", "board"),
+    ('name = "sim"', 'name = "../sim"', "name"),
+]
+
+CONTRADICTORY = [
+    ("track_m = 0.15", "track_m = 0.5", "geometry.track_m"),
+    ("wheel_radius_m = 0.033", "wheel_radius_m = 0.2", "geometry.wheel_radius_m"),
+    ("max_reverse_v = 0.15", "max_reverse_v = 0.6", "limits.max_reverse_v"),
+    ("decel = 2.0", "decel = 0.03", "limits.max_v"),
+    ("tick_s = 0.1", "tick_s = 0.3", "supervisor.max_frame_age_s"),
+    ("max_frozen_s = 0.35", "max_frozen_s = 0.05", "supervisor.max_frozen_s"),
+    ("# geofence = [-5.0,", "geofence = [5.0,", "supervisor.geofence"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "key"), WRONG + CONTRADICTORY)
+def test_a_wrong_value_is_refused_in_one_line_with_file_and_key(
+    robot_file: Path, old: str, new: str, key: str
+) -> None:
+    load_robot(robot_file)  # control: before it is spoilt the file is good
+    spoil(robot_file, old, new)
+    with pytest.raises(BadInput) as refusal:
+        load_robot(robot_file)
+    line = str(refusal.value)
+    assert line.startswith(f"{robot_file}: ")
+    assert key in line.removeprefix(f"{robot_file}: ").partition(" (")[0]
+    assert "\n" not in line
+
+
+def test_a_mistake_in_the_board_file_names_the_board_file(robot_file: Path) -> None:
+    board = robot_file.parent / "mine.toml"
+    board.write_text('name = "mine"\ndescription = ""\n[engine]\nthreads = 0\n')
+    spoil(robot_file, 'board = "sim"', 'board = "mine.toml"')
+    with pytest.raises(BadInput, match=r"engine\.threads") as refusal:
+        load_robot(robot_file)
+    assert str(refusal.value).startswith(f"{board}: ")
+
+
+def test_a_missing_file_a_folder_and_a_file_that_is_not_toml_are_refused(tmp_path: Path) -> None:
+    prose = tmp_path / "prose.toml"
+    prose.write_text("a robot with two wheels")
+    noise = tmp_path / "noise.toml"
+    noise.write_bytes(b"\xff\xfe\x00")
+    for file in (tmp_path / "missing.toml", tmp_path, prose, noise):
+        with pytest.raises(BadInput, match="robot file") as refusal:
+            load_robot(file)
+        assert str(file) in str(refusal.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_refused_with_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = tmp_path_factory.mktemp("robot") / "robot.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as refusal:
+        load_robot(file)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_stopping_distance_is_reaction_plus_braking() -> None:
+    robot = load_robot()
+    assert robot.stopping_distance_m == pytest.approx(0.5 * 0.15 + 0.5**2 / (2 * 2.0))
