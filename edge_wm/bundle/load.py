@@ -1,0 +1,218 @@
+"""Reads a bundle and checks all of it before any engine sees any of it.
+
+Every file is read once.  The bytes that were hashed are the bytes that the engine gets: nothing on disk that
+changes afterwards can matter.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import hashlib
+import math
+import os
+import re
+import stat
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_wm.bundle.manifest import (
+    MANIFEST_NAME,
+    MAX_TENSOR_ELEMENTS,
+    FileEntry,
+    Manifest,
+    Precision,
+    Role,
+    decode_manifest,
+)
+from edge_wm.bundle.onnx_guard import GraphSummary, check_graph
+from edge_wm.errors import BadInput
+
+Array = npt.NDArray[Any]
+
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = 256 << 20
+MAX_BUNDLE_BYTES = 1 << 30
+MAX_DEPTH = 4
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle in memory.
+
+    Attributes:
+        manifest: what it says of itself.
+        sha256: hash of the manifest's bytes; the manifest holds the hash of every file, so this names the model.
+        graphs: what the guard found in each ONNX graph, by file.
+    """
+
+    manifest: Manifest
+    sha256: str
+    graphs: Mapping[str, GraphSummary]
+    _content: Mapping[str, bytes] = field(repr=False)
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one kept file.  Raises KeyError for one that loading was not asked to keep."""
+        return self._content[path]
+
+    def keeps(self, path: str) -> bool:
+        """Whether the bytes of this file were kept."""
+        return path in self._content
+
+    def initial_state(self) -> dict[str, Array]:
+        """A new copy of the latent state before the first observation."""
+        state: dict[str, Array] = {}
+        for tensor in self.manifest.state:
+            if isinstance(tensor.initial, str):
+                array = array_from_npy(self.read(tensor.initial), tensor.initial)
+                if array.shape != tensor.shape or array.dtype.name != tensor.dtype:
+                    raise BadInput(
+                        f"{tensor.initial}: holds {array.dtype.name}{list(array.shape)},"
+                        f" state {tensor.name} is {tensor.dtype}{list(tensor.shape)}"
+                    )
+                state[tensor.name] = array.copy()
+            else:
+                state[tensor.name] = np.full(tensor.shape, tensor.initial, dtype=tensor.dtype)
+        return state
+
+
+def load_bundle(
+    directory: Path,
+    *,
+    roles: Collection[Role] = ("observe", "imagine", "decode"),
+    precisions: Collection[Precision] = ("fp32", "fp16", "int8"),
+    golden: bool = True,
+) -> Bundle:
+    """Read, hash and check a bundle.
+
+    Everything is checked whatever is kept; what is not asked for is dropped to save memory.
+
+    Args:
+        directory: the bundle.
+        roles: of which roles to keep the graphs.
+        precisions: of which precisions to keep the graphs.
+        golden: whether to keep the golden vectors.
+
+    Raises:
+        BadInput: one line that names the file and what is wrong with it.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise BadInput(f"{directory}: no such bundle directory")
+    raw = _read(directory, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    manifest = decode_manifest(raw, str(directory / MANIFEST_NAME))
+    if sum(entry.size for entry in manifest.files) > MAX_BUNDLE_BYTES:
+        raise BadInput(f"{directory}: files add up to more than {MAX_BUNDLE_BYTES >> 20} MiB")
+    for entry in manifest.files:
+        check_path(entry.path)
+    _refuse_unlisted(directory, {MANIFEST_NAME, *(entry.path for entry in manifest.files)})
+
+    graphs = {graph.file: graph for graph in manifest.graphs}
+    keep = {tensor.initial for tensor in manifest.state if isinstance(tensor.initial, str)}
+    keep |= {g.file for g in manifest.graphs if g.role in roles and g.precision in precisions}
+    keep |= {manifest.golden.file} if golden else set()
+    content: dict[str, bytes] = {}
+    summaries: dict[str, GraphSummary] = {}
+    for entry in manifest.files:
+        data = _read_checked(directory, entry)
+        graph = graphs.get(entry.path)
+        if graph is not None and graph.format == "onnx":
+            inputs, outputs = manifest.graph_inputs(graph.role), manifest.graph_outputs(graph.role)
+            summaries[entry.path] = check_graph(data, entry.path, inputs, outputs)
+        if entry.path in keep:
+            content[entry.path] = data
+    bundle = Bundle(manifest, hashlib.sha256(raw).hexdigest(), summaries, content)
+    bundle.initial_state()  # refuses a bad initial-value file now, not at the first tick
+    return bundle
+
+
+def check_path(path: str) -> None:
+    """Refuse anything but a plain relative path inside the bundle.  Raises BadInput."""
+    parts = path.split("/")
+    if len(parts) > MAX_DEPTH or not all(_SEGMENT.fullmatch(part) for part in parts):
+        raise BadInput(f"{path!r}: not a plain relative path inside the bundle")
+
+
+def array_from_npy(data: bytes, where: str) -> Array:
+    """Decode one ``.npy`` file (never a pickle) to a read-only array over ``data``.
+
+    numpy's own reader allocates whatever size the header claims; here the header must match the data.
+    Raises BadInput.
+    """
+    try:
+        if data[:6] != b"\x93NUMPY" or data[6] not in (1, 2):
+            raise ValueError("not an .npy file of version 1 or 2")
+        start = 10 if data[6] == 1 else 12
+        length = int.from_bytes(data[8:start], "little")
+        if length > 4096 or start + length > len(data):
+            raise ValueError("the header is too long or cut off")
+        header = ast.literal_eval(data[start : start + length].decode("latin-1").strip())
+        shape, dtype = tuple(header["shape"]), np.dtype(str(header["descr"]))
+        if dtype.kind not in "fiub" or not dtype.isnative or header["fortran_order"] is not False:
+            raise ValueError("not plain numbers in C order")
+        if (
+            not all(type(size) is int and 0 <= size <= MAX_TENSOR_ELEMENTS for size in shape)
+            or len(shape) > 16
+        ):
+            raise ValueError("an impossible shape")
+        body = memoryview(data)[start + length :]
+        if math.prod(shape) * dtype.itemsize != len(body):
+            raise ValueError("the header does not match the data")
+        return np.frombuffer(body, dtype=dtype).reshape(shape)
+    except (ValueError, TypeError, KeyError, IndexError, SyntaxError, MemoryError, RecursionError) as error:
+        raise BadInput(f"{where}: not a readable array: {' '.join(str(error).split())}") from None
+
+
+def _read_checked(directory: Path, entry: FileEntry) -> bytes:
+    if entry.size > MAX_FILE_BYTES:
+        raise BadInput(f"{directory / entry.path}: larger than {MAX_FILE_BYTES >> 20} MiB")
+    data = _read(directory, entry.path, entry.size)
+    if len(data) != entry.size:
+        raise BadInput(
+            f"{directory / entry.path}: {len(data)} bytes, the manifest says {entry.size}: copy it again"
+        )
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise BadInput(
+            f"{directory / entry.path}: SHA-256 differs from the manifest: damaged or altered, copy it again"
+        )
+    return data
+
+
+def _read(directory: Path, path: str, limit: int) -> bytes:
+    """Read one regular file of at most ``limit`` bytes."""
+    where = directory / path
+    try:
+        with open(where, "rb", opener=_open_no_link) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadInput(f"{where}: not a regular file")
+            data = file.read(limit + 1)
+    except OSError as error:
+        what = "a symbolic link" if error.errno == errno.ELOOP else error.strerror or "cannot be read"
+        raise BadInput(f"{where}: {what}") from None
+    if len(data) > limit:
+        raise BadInput(f"{where}: larger than the {limit} bytes it should have")
+    return data
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Follow no link, and do not wait for the writer of a FIFO."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _refuse_unlisted(directory: Path, listed: set[str]) -> None:
+    """Refuse links and files that the manifest does not know."""
+    for folder, names, files in os.walk(directory):
+        for name in (*names, *files):
+            path = Path(folder, name)
+            if path.is_symlink():
+                raise BadInput(f"{path}: a symbolic link; a bundle holds plain files only")
+        for name in files:
+            if Path(folder, name).relative_to(directory).as_posix() not in listed:
+                raise BadInput(f"{Path(folder, name)}: not listed in {MANIFEST_NAME}: remove it")

@@ -1,0 +1,226 @@
+"""Looks at an ONNX file from a stranger before any engine does: an engine is not a validator.
+
+Operators with subgraphs (If, Loop, Scan) are refused: their running time depends on data, and a control loop
+has a deadline.  What this does not bound is the size of tensors between nodes, which needs shape inference: run
+a robot under a memory limit (systemd ``MemoryMax=``) when models come from people you do not know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_wm.bundle import onnx_wire
+from edge_wm.bundle.onnx_operators import ALLOWED, WHY_REFUSED
+from edge_wm.bundle.onnx_wire import Span, WireReader
+from edge_wm.engines.engine import TensorSpec
+
+MAX_NODES = 20_000
+MAX_INITIALIZERS = 20_000
+MAX_PARAMETERS = 1 << 26
+
+# TensorProto.DataType: name, bits of one element.
+_DTYPES = {
+    1: ("float32", 32),
+    2: ("uint8", 8),
+    3: ("int8", 8),
+    4: ("uint16", 16),
+    5: ("int16", 16),
+    6: ("int32", 32),
+    7: ("int64", 64),
+    9: ("bool", 8),
+    10: ("float16", 16),
+    11: ("float64", 64),
+    12: ("uint32", 32),
+    13: ("uint64", 64),
+    16: ("bfloat16", 16),
+    21: ("uint4", 4),
+    22: ("int4", 4),
+}
+_TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSummary:
+    """What a graph is made of.
+
+    Attributes:
+        nodes: how many operators it runs.
+        parameters: how many numbers it stores.
+        operators: how often each operator occurs, most frequent first; ``domain:`` before those not of ONNX.
+    """
+
+    nodes: int
+    parameters: int
+    operators: Mapping[str, int]
+
+
+def check_graph(
+    data: bytes, where: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> GraphSummary:
+    """Check the structure of one ONNX file, and that it takes and gives what the manifest says.
+
+    Args:
+        data: the file.
+        where: what to call it in messages.
+        inputs: what the manifest says goes in; the order does not matter.
+        outputs: what the manifest says comes out.
+
+    Raises:
+        BadInput: one line with the file and what is wrong.
+    """
+    return _Guard(data, where).check(inputs, outputs)
+
+
+class _Guard:
+    """One pass over one file, message by message."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self._wire = WireReader(data, where)
+        self._parameters = 0
+        self._operators: Counter[str] = Counter()
+
+    def check(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> GraphSummary:
+        graph: Span | None = None
+        for name, value in self._wire.fields(self._wire.whole, onnx_wire.MODEL, "ModelProto"):
+            if name == "functions":
+                raise self._wire.bad("defines its own functions, which a bundle may not")
+            if name == "graph":
+                graph = value
+            elif name == "opset_import":
+                # Imports of domains that no node uses are harmless and common; nodes are checked below.
+                for _ in self._wire.fields(value, onnx_wire.OPSET, "OperatorSetIdProto"):
+                    pass
+        if graph is None:
+            raise self._wire.bad("holds no graph: not an ONNX file?")
+        have_inputs: dict[str, TensorSpec] = {}
+        have_outputs: dict[str, TensorSpec] = {}
+        initializers: set[str] = set()
+        for name, value in self._wire.fields(graph, onnx_wire.GRAPH, "GraphProto"):
+            if name == "node":
+                self._node(value)
+            elif name == "initializer":
+                initializers.add(self._tensor(value))
+                if len(initializers) > MAX_INITIALIZERS:
+                    raise self._wire.bad(f"has more than {MAX_INITIALIZERS} initialisers")
+            elif name in ("input", "output"):
+                spec = self._value_info(value, name)
+                known = have_inputs if name == "input" else have_outputs
+                if spec.name in known:
+                    raise self._wire.bad(f"has two {name}s called {spec.name!r}")
+                known[spec.name] = spec
+        shadowed = sorted(initializers & have_inputs.keys())
+        if shadowed:
+            raise self._wire.bad(f"gives input {shadowed[0]!r} a default value")
+        self._compare("input", have_inputs, inputs)
+        self._compare("output", have_outputs, outputs)
+        operators = dict(self._operators.most_common())
+        return GraphSummary(sum(operators.values()), self._parameters, operators)
+
+    def _compare(self, kind: str, have: Mapping[str, TensorSpec], wanted: Sequence[TensorSpec]) -> None:
+        for spec in wanted:
+            found = have.get(spec.name)
+            if found is None:
+                raise self._wire.bad(f"has no {kind} {spec.name!r}, which the manifest asks for")
+            if found != spec:
+                raise self._wire.bad(f"{kind} is {found}, the manifest says {spec}")
+        surplus = sorted(have.keys() - {spec.name for spec in wanted})
+        if surplus:
+            raise self._wire.bad(f"has {kind} {surplus[0]!r}, which the manifest does not know")
+
+    def _node(self, span: Span) -> None:
+        operator = domain = ""
+        for name, value in self._wire.fields(span, onnx_wire.NODE, "NodeProto"):
+            if name == "op_type":
+                operator = self._wire.text(value)
+            elif name == "domain":
+                domain = self._wire.text(value)
+            elif name == "attribute":
+                self._attribute(value)
+            elif name in ("name", "input", "output"):
+                self._wire.text(value)  # engines do not expect names that are not UTF-8
+        domain = "" if domain == "ai.onnx" else domain
+        if domain not in ALLOWED:
+            raise self._wire.bad(f"uses operator domain {domain!r}; allowed are ONNX's own and com.microsoft")
+        if operator not in ALLOWED[domain]:
+            reason = WHY_REFUSED.get(operator, "it is not on the list of allowed operators")
+            raise self._wire.bad(f"uses operator {operator!r}: {reason}")
+        self._operators[f"{domain}:{operator}" if domain else operator] += 1
+        if self._operators.total() > MAX_NODES:
+            raise self._wire.bad(f"has more than {MAX_NODES} nodes")
+
+    def _attribute(self, span: Span) -> None:
+        for name, value in self._wire.fields(span, onnx_wire.ATTRIBUTE, "AttributeProto"):
+            if name in ("g", "graphs"):
+                raise self._wire.bad("has a node with a subgraph (If, Loop, Scan): unroll it when exporting")
+            if name == "t":
+                self._tensor(value)
+
+    def _tensor(self, span: Span) -> str:
+        """Check one stored tensor; return its name."""
+        label, data_type, stored = "", 0, 0
+        dims: list[int] = []
+        raw_bytes: int | None = None
+        for name, value in self._wire.fields(span, onnx_wire.TENSOR, "TensorProto"):
+            if name == "name":
+                label = self._wire.text(value)
+            elif name == "data_type":
+                data_type = value
+            elif name == "dims":
+                dims.extend(self._wire.integers(value))
+            elif name in _TYPED_DATA:
+                stored += self._wire.count_numbers(name, value)
+            elif name == "raw_data":
+                raw_bytes = value[1] - value[0]
+            elif name == "external_data" or (name == "data_location" and value != 0):
+                raise self._wire.bad(
+                    f"keeps tensor {label!r} in another file (external data); save it in one file"
+                )
+        if data_type not in _DTYPES:
+            raise self._wire.bad(f"tensor {label!r} has data type {data_type}, which is not a plain number")
+        if len(dims) > 16 or any(not 0 <= size <= MAX_PARAMETERS for size in dims):
+            raise self._wire.bad(f"tensor {label!r} has an impossible shape")
+        elements = math.prod(dims)
+        self._parameters += elements
+        if self._parameters > MAX_PARAMETERS:
+            raise self._wire.bad(f"stores more than {MAX_PARAMETERS} numbers")
+        bits = _DTYPES[data_type][1]
+        if raw_bytes is not None:
+            fits = raw_bytes == (elements * bits + 7) // 8 and stored == 0
+        else:
+            fits = stored == (elements if bits >= 8 else (elements + 1) // 2)
+        if not fits:
+            raise self._wire.bad(f"tensor {label!r}: its data does not have the size of its shape {dims}")
+        return label
+
+    def _value_info(self, span: Span, kind: str) -> TensorSpec:
+        """Read the declaration of a graph input or output: a tensor with a static shape."""
+        label, element = "", 0
+        shape: list[int] | None = None
+        for name, value in self._wire.fields(span, onnx_wire.VALUE_INFO, "ValueInfoProto"):
+            if name == "name":
+                label = self._wire.text(value)
+            elif name == "type":
+                for _, tensor in self._wire.fields(value, onnx_wire.TYPE, "TypeProto"):
+                    for part, inner in self._wire.fields(tensor, onnx_wire.TENSOR_TYPE, "TypeProto.Tensor"):
+                        if part == "elem_type":
+                            element = inner
+                        else:
+                            dims = self._wire.fields(inner, onnx_wire.SHAPE, "TensorShapeProto")
+                            shape = [self._dimension(dim, label) for _, dim in dims]
+        if shape is None:
+            raise self._wire.bad(f"{kind} {label!r} has no shape; export with static shapes")
+        if element not in _DTYPES:
+            raise self._wire.bad(f"{kind} {label!r} has data type {element}, which is not a plain number")
+        return TensorSpec(label, tuple(shape), _DTYPES[element][0])
+
+    def _dimension(self, span: Span, label: str) -> int:
+        parts = dict(self._wire.fields(span, onnx_wire.DIMENSION, "TensorShapeProto.Dimension"))
+        size = parts.get("dim_value", 0)
+        if "dim_param" in parts or not 0 < size <= MAX_PARAMETERS:
+            raise self._wire.bad(
+                f"{label!r} has a dynamic or impossible dimension; export with static shapes"
+            )
+        return int(size)

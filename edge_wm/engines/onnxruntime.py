@@ -1,0 +1,110 @@
+"""Runs ONNX graphs on the CPU with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from edge_wm.engines.engine import Array, EngineError, TensorSpec
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+_ONLY_ERRORS = 3  # ONNX Runtime's log severity
+
+
+class OnnxRuntimeEngine:
+    """One graph in one session, its inputs and outputs bound to numpy memory once.
+
+    Args:
+        model: the ONNX file's bytes.
+        threads: how many threads one operator may use.
+        spin: whether idle threads burn CPU to wake up faster; off leaves it to the camera and the radio.
+        output_sets: how many sets of output buffers to keep.
+
+    Raises:
+        EngineError: ONNX Runtime refuses the graph, or a shape is not static.
+    """
+
+    def __init__(self, model: bytes, *, threads: int = 1, spin: bool = False, output_sets: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _ONLY_ERRORS
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        try:
+            # Its "fallback" prints to the terminal and tries the same provider again.
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+        except Exception as error:  # its exceptions share no base class but this
+            raise EngineError(f"ONNX Runtime refuses the graph: {_one_line(error)}") from None
+        self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        # On the CPU an OrtValue made from an array shares the array's memory.
+        self._input_arrays = {spec.name: spec.empty() for spec in self._inputs}
+        self._output_arrays = [
+            {spec.name: spec.empty() for spec in self._outputs} for _ in range(output_sets)
+        ]
+        self._bindings = []
+        for arrays in self._output_arrays:
+            binding = self._session.io_binding()
+            for name, array in self._input_arrays.items():
+                binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            for name, array in arrays.items():
+                binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            self._bindings.append(binding)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What ``run`` takes, in the graph's order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What ``run`` returns, in the graph's order."""
+        return self._outputs
+
+    def run(self, inputs: Mapping[str, Array], output_set: int = 0) -> Mapping[str, Array]:
+        """Execute the graph; see :meth:`edge_wm.engines.engine.Engine.run`."""
+        if len(inputs) != len(self._inputs):
+            unknown = sorted(inputs.keys() - self._input_arrays.keys())
+            if unknown:
+                raise ValueError(f"the graph has no input {unknown[0]!r}")
+        for spec in self._inputs:
+            array = inputs.get(spec.name)
+            if array is None:
+                raise ValueError(f"input {spec} is missing")
+            buffer = self._input_arrays[spec.name]
+            if array.shape != buffer.shape or array.dtype != buffer.dtype:
+                raise ValueError(
+                    f"input is {spec}, got {array.dtype.name}[{','.join(map(str, array.shape))}]"
+                )
+            np.copyto(buffer, array)
+        try:
+            self._session.run_with_iobinding(self._bindings[output_set])
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime failed: {_one_line(error)}") from None
+        return self._output_arrays[output_set]
+
+
+def _spec(node: Any) -> TensorSpec:
+    """Translate ONNX Runtime's description of an input or output."""
+    if node.type not in _DTYPES or not all(isinstance(size, int) and size > 0 for size in node.shape):
+        raise EngineError(f"{node.name!r} is {node.type} of shape {node.shape}: not a tensor of static shape")
+    return TensorSpec(node.name, tuple(node.shape), _DTYPES[node.type])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,328 @@
+"""The guard accepts plain graphs that match the manifest and refuses everything else, whatever the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from edge_wm.bundle import onnx_guard, onnx_wire
+from edge_wm.bundle.onnx_guard import check_graph
+from edge_wm.engines.engine import TensorSpec
+from edge_wm.errors import BadInput
+from tests.tiny_model import FLOAT, GRAPHS, constant, manifest, model, observe_graph, value
+
+INPUTS = (TensorSpec("x", (2, 3), "float32"),)
+OUTPUTS = (TensorSpec("y", (2, 3), "float32"),)
+
+
+def plain() -> onnx.ModelProto:
+    return model(
+        [helper.make_node("Add", ["x", "bias"], ["h"]), helper.make_node("Relu", ["h"], ["y"])],
+        [value("x", [2, 3])],
+        [value("y", [2, 3])],
+        [constant("bias", np.ones(3, dtype=np.float32))],
+    )
+
+
+def check(data: bytes) -> onnx_guard.GraphSummary:
+    return check_graph(data, "plain.onnx", INPUTS, OUTPUTS)
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(BadInput) as caught:
+        check(data)
+    message = str(caught.value)
+    assert message.startswith("plain.onnx: ") and "\n" not in message
+    return message
+
+
+def test_a_plain_graph_passes_and_is_counted() -> None:
+    summary = check(plain().SerializeToString())
+    assert (summary.nodes, summary.parameters) == (2, 3)
+    assert summary.operators == {"Add": 1, "Relu": 1}
+
+
+@pytest.mark.parametrize("role", GRAPHS)
+def test_graphs_of_a_model_match_their_manifest(role: str) -> None:
+    m = manifest()
+    check_graph(GRAPHS[role]().SerializeToString(), role, m.graph_inputs(role), m.graph_outputs(role))
+
+
+def external_data(m: onnx.ModelProto) -> None:
+    tensor = m.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+
+
+def external_location_only(m: onnx.ModelProto) -> None:
+    m.graph.initializer[0].data_location = TensorProto.EXTERNAL
+
+
+def external_constant(m: onnx.ModelProto) -> None:
+    tensor = constant("c", np.ones(3, dtype=np.float32))
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    m.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+
+
+def custom_domain(m: onnx.ModelProto) -> None:
+    m.graph.node[0].domain = "com.evil"
+
+
+def unknown_operator(m: onnx.ModelProto) -> None:
+    m.graph.node[0].op_type = "RunShell"
+
+
+def onnx_operator_in_microsofts_domain(m: onnx.ModelProto) -> None:
+    m.graph.node[1].domain = "com.microsoft"
+
+
+def own_function(m: onnx.ModelProto) -> None:
+    m.functions.append(
+        helper.make_function("com.evil", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [])
+    )
+
+
+def a_loop(m: onnx.ModelProto) -> None:
+    body = helper.make_graph([], "body", [], [])
+    m.graph.node.append(helper.make_node("Loop", ["n", "go", "x"], ["z"], body=body))
+
+
+def subgraph_in_an_allowed_operator(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "body", [], [])))
+
+
+def random_numbers(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("RandomNormal", [], ["z"], shape=[3]))
+
+
+def dynamic_shape(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def missing_dimension(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.shape.dim[0].Clear()
+
+
+def missing_shape(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.ClearField("shape")
+
+
+def missing_type(m: onnx.ModelProto) -> None:
+    m.graph.output[0].ClearField("type")
+
+
+def negative_dimension(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+
+
+def a_sequence(m: onnx.ModelProto) -> None:
+    m.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", FLOAT, [2, 3]))
+
+
+def other_name(m: onnx.ModelProto) -> None:
+    m.graph.input[0].name = "z"
+
+
+def other_shape(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 7
+
+
+def other_dtype(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def extra_input(m: onnx.ModelProto) -> None:
+    m.graph.input.append(value("extra", [1]))
+
+
+def extra_output(m: onnx.ModelProto) -> None:
+    m.graph.output.append(value("h", [2, 3]))
+
+
+def repeated_input(m: onnx.ModelProto) -> None:
+    m.graph.input.append(value("x", [2, 3]))
+
+
+def input_with_default(m: onnx.ModelProto) -> None:
+    m.graph.initializer.append(constant("x", np.ones((2, 3), dtype=np.float32)))
+
+
+def weight_larger_than_its_data(m: onnx.ModelProto) -> None:
+    m.graph.initializer[0].dims[0] = 1_000_000
+
+
+def weight_beyond_all_bounds(m: onnx.ModelProto) -> None:
+    m.graph.initializer[0].dims[0] = 2**62
+
+
+def weight_without_data(m: onnx.ModelProto) -> None:
+    m.graph.initializer[0].ClearField("raw_data")
+
+
+def weight_of_text(m: onnx.ModelProto) -> None:
+    m.graph.initializer.append(helper.make_tensor("s", TensorProto.STRING, [1], [b"text"]))
+
+
+def sparse_weight(m: onnx.ModelProto) -> None:
+    m.graph.sparse_initializer.add().dims.append(3)
+
+
+def no_graph(m: onnx.ModelProto) -> None:
+    m.ClearField("graph")
+
+
+def training_info(m: onnx.ModelProto) -> None:
+    m.training_info.add()
+
+
+REFUSALS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+    "weights in another file": (external_data, "external data"),
+    "a location in another file without a name": (external_location_only, "external data"),
+    "a constant in another file": (external_constant, "external data"),
+    "an operator of a custom domain": (custom_domain, "operator domain 'com.evil'"),
+    "an operator that is not on the list": (unknown_operator, "operator 'RunShell'"),
+    "an operator under the wrong domain": (onnx_operator_in_microsofts_domain, "operator 'Relu'"),
+    "its own functions": (own_function, "functions"),
+    "a loop": (a_loop, "subgraph"),
+    "a subgraph under an allowed operator": (subgraph_in_an_allowed_operator, "subgraph"),
+    "random numbers": (random_numbers, "golden vectors cannot hold it"),
+    "a named dimension": (dynamic_shape, "dynamic"),
+    "an empty dimension": (missing_dimension, "dynamic"),
+    "a negative dimension": (negative_dimension, "dynamic"),
+    "no shape": (missing_shape, "has no shape"),
+    "no type": (missing_type, "has no shape"),
+    "a sequence for an input": (a_sequence, "unknown field"),
+    "an input of another name": (other_name, "has no input 'x'"),
+    "an input of another shape": (other_shape, "input is x float32[7,3], the manifest says x float32[2,3]"),
+    "an input of another dtype": (other_dtype, "input is x float64[2,3]"),
+    "an input too many": (extra_input, "input 'extra'"),
+    "an output too many": (extra_output, "output 'h'"),
+    "an input twice": (repeated_input, "two inputs called 'x'"),
+    "an input with a default": (input_with_default, "default value"),
+    "a shape that its data does not fill": (weight_larger_than_its_data, "size of its shape"),
+    "a shape beyond all bounds": (weight_beyond_all_bounds, "impossible shape"),
+    "a weight without data": (weight_without_data, "size of its shape"),
+    "text": (weight_of_text, "unknown field 6 in TensorProto"),
+    "sparse weights": (sparse_weight, "unknown field 15 in GraphProto"),
+    "no graph": (no_graph, "holds no graph"),
+    "training information": (training_info, "unknown field 20 in ModelProto"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_it_refuses(case: str) -> None:
+    graph = plain()
+    check(graph.SerializeToString())  # the control
+    change, named = REFUSALS[case]
+    change(graph)
+    assert named in refusal(graph.SerializeToString())
+
+
+def test_two_graphs_that_protobuf_would_merge_are_refused() -> None:
+    twice = plain().SerializeToString() + plain().SerializeToString()
+    onnx.load_from_string(twice)  # protobuf takes it
+    assert "occurs twice" in refusal(twice)
+
+
+def test_imports_of_domains_that_no_node_uses_are_harmless() -> None:
+    graph = plain()
+    graph.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
+    graph.graph.node[0].domain = "ai.onnx"
+    check(graph.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float64, np.float16, np.int8, np.uint8, np.int32, np.int64, np.bool_]
+)
+@pytest.mark.parametrize("raw", [True, False])
+def test_weights_of_every_plain_type_pass(dtype: type, raw: bool) -> None:
+    array = np.ones((2, 3), dtype=dtype)
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    content = array.tobytes() if raw else array.flatten().tolist()
+    graph = plain()
+    graph.graph.initializer.append(helper.make_tensor("w", kind, array.shape, content, raw=raw))
+    assert check(graph.SerializeToString()).parameters == 9
+
+
+def test_scalars_and_empty_weights_pass() -> None:
+    graph = plain()
+    graph.graph.initializer.append(constant("roi", np.zeros((0,), dtype=np.float32)))
+    graph.graph.initializer.append(constant("one", np.array(1.0, dtype=np.float32)))
+    check(graph.SerializeToString())
+
+
+def test_the_number_of_nodes_and_weights_and_fields_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = plain().SerializeToString()
+    for module, bound, few in (
+        (onnx_guard, "MAX_NODES", 1),
+        (onnx_guard, "MAX_INITIALIZERS", 0),
+        (onnx_guard, "MAX_PARAMETERS", 2),
+        (onnx_wire, "MAX_FIELDS", 10),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, bound, few)
+            refusal(data)
+        check(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00", b"\xff" * 100, b"not onnx at all", b"PK\x03\x04", b"\x3a\xff\xff\xff\xff\x0f"]
+)
+def test_what_is_no_onnx_is_refused(data: bytes) -> None:
+    refusal(data)
+
+
+def test_a_name_that_is_not_text_is_refused() -> None:
+    data = plain().SerializeToString()
+    for name, damaged in ((b"bias", b"\xc7ias"), (b"Relu", b"\xc7elu")):
+        assert "not UTF-8" in refusal(data.replace(name, damaged))
+
+
+def test_every_truncation_is_refused() -> None:
+    data = plain().SerializeToString()
+    end_of_graph = len(plain().SerializeToString()) - len(b"\x42\x04\x0a\x00\x10\x11")
+    for cut in range(len(data)):
+        if cut != end_of_graph:  # there only the opset is missing, which the engine refuses
+            refusal(data[:cut])
+
+
+def only_refuses(data: bytes) -> None:
+    """Anything but a pass or a BadInput would escape from here."""
+    specs = manifest().graph_inputs("observe"), manifest().graph_outputs("observe")
+    try:
+        check_graph(data, "fuzz.onnx", *specs)
+    except BadInput as refused:
+        assert "\n" not in str(refused)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=400))
+def test_random_bytes_do_nothing_but_get_refused(data: bytes) -> None:
+    only_refuses(data)
+
+
+OBSERVE = observe_graph().SerializeToString()
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, len(OBSERVE) - 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_flipped_bytes_do_nothing_but_get_refused(flips: list[tuple[int, int]]) -> None:
+    data = bytearray(OBSERVE)
+    for position, byte in flips:
+        data[position] = byte
+    only_refuses(bytes(data))
+
+
+@settings(max_examples=100)
+@given(st.integers(0, len(OBSERVE)), st.binary(max_size=40), st.integers(0, 40))
+def test_spliced_bytes_do_nothing_but_get_refused(position: int, insert: bytes, removed: int) -> None:
+    only_refuses(OBSERVE[:position] + insert + OBSERVE[position + removed :])
