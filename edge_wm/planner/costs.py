@@ -1,0 +1,244 @@
+"""What a plan costs, in metres of detour.
+
+One small function a cost, one weight a function.  The total is the weighted sum, so weights change without a new
+export, and a cost whose outcome the model does not give drops out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_wm.errors import BadInput
+
+Array = npt.NDArray[Any]
+
+POSE = "imagined_pose"
+"""Outcome float32[N, H, 3]: x, y, yaw in the odometry frame after each step."""
+
+FAR_M = 50.0
+"""Distances beyond this are all equally far: one wild prediction cannot drown the other costs."""
+
+MAX_UNCERTAINTY = 10.0
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {
+    "value": 1.0,
+    "terminal": 0.0,
+    "collision": 5.0,
+    "clearance": 1.0,
+    "uncertainty": 0.1,
+    "progress": 0.1,
+    "effort": 0.02,
+    "smoothness": 0.1,
+    "reverse": 0.3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Imagined:
+    """What one call of ``imagine`` is judged by.
+
+    Attributes:
+        outcomes: named arrays that ``imagine`` returned.
+        actions: float32[N, H, A], inside the limits.
+        goal: float32[G]; the first two are x, y in the odometry frame.
+        applied: float32[A], the last action that was really sent.
+    """
+
+    outcomes: Mapping[str, Array]
+    actions: Array
+    goal: Array
+    applied: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the costs are measured against.
+
+    Attributes:
+        half_range: float32[A], half of the span between the limits of each action.
+        reverse: greatest speed backwards, m/s, positive.
+        discount: float32[H], how much a touch at each step counts: later ones can still be planned away.
+        comfort_m: clearance of the robot's centre below which closeness costs.
+        touch_m: clearance of the robot's centre at which it touches.
+    """
+
+    half_range: Array
+    reverse: float
+    discount: Array
+    comfort_m: float
+    touch_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Arrays to calculate in, allocated once: float32[N, H], float32[N, H] and float32[N, H, A]."""
+
+    steps: Array
+    more_steps: Array
+    actions: Array
+
+
+Cost = Callable[[Imagined, Scale, Scratch, Array], None]
+"""Writes one cost, float32[N] and never negative, into its last argument and keeps nothing."""
+
+
+def value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Metres still to go from the last imagined pose, as the model predicts them."""
+    np.clip(imagined.outcomes["value"], 0.0, FAR_M, out=out)
+
+
+def terminal(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Straight-line metres from the last imagined pose to the goal; blind to walls."""
+    last = imagined.outcomes[POSE][:, -1]
+    x, y = scratch.steps[:, 0], scratch.more_steps[:, 0]
+    np.subtract(last[:, 0], imagined.goal[0], out=x)
+    np.subtract(last[:, 1], imagined.goal[1], out=y)
+    np.hypot(x, y, out=out)
+    np.minimum(out, FAR_M, out=out)
+
+
+def collision(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Probability of a touch before the end, each step's first touch discounted.
+
+    ``sum_k discount[k] * p[k] * product_{j<k} (1 - p[j])``; without discount ``1 - product_k (1 - p[k])``.
+    """
+    touch, survival = scratch.steps, scratch.more_steps
+    np.clip(imagined.outcomes["collision"], 0.0, 1.0, out=touch)
+    np.subtract(1.0, touch, out=survival)
+    np.cumprod(survival, axis=1, out=survival)
+    touch[:, 1:] *= survival[:, :-1]
+    touch *= scale.discount
+    touch.sum(axis=1, out=out)
+
+
+def clearance(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Mean square closeness over the steps: 0 from ``comfort_m`` on, 1 at ``touch_m``."""
+    closeness = scratch.steps
+    np.subtract(scale.comfort_m, imagined.outcomes["clearance"], out=closeness)
+    closeness /= scale.comfort_m - scale.touch_m
+    np.clip(closeness, 0.0, 1.0, out=closeness)
+    np.square(closeness, out=closeness)
+    closeness.mean(axis=1, out=out)
+
+
+def uncertainty(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Mean predicted uncertainty: the robot prefers what its model knows."""
+    np.clip(imagined.outcomes["uncertainty"], 0.0, MAX_UNCERTAINTY, out=scratch.steps)
+    scratch.steps.mean(axis=1, out=out)
+
+
+def progress(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Mean straight-line metres to the goal along the path: of two equal ends, the sooner one."""
+    path, x, y = imagined.outcomes[POSE], scratch.steps, scratch.more_steps
+    np.subtract(path[:, :, 0], imagined.goal[0], out=x)
+    np.subtract(path[:, :, 1], imagined.goal[1], out=y)
+    np.hypot(x, y, out=x)
+    np.minimum(x, FAR_M, out=x)
+    x.mean(axis=1, out=out)
+
+
+def effort(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Mean square of the actions, as shares of half their range."""
+    np.divide(imagined.actions, scale.half_range, out=scratch.actions)
+    np.square(scratch.actions, out=scratch.actions)
+    scratch.actions.mean(axis=(1, 2), out=out)
+
+
+def smoothness(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Mean square of the changes of action, the jump from the last applied action included."""
+    change = scratch.actions
+    np.subtract(imagined.actions[:, 1:], imagined.actions[:, :-1], out=change[:, 1:])
+    np.subtract(imagined.actions[:, 0], imagined.applied, out=change[:, 0])
+    change /= scale.half_range
+    np.square(change, out=change)
+    change.mean(axis=(1, 2), out=out)
+
+
+def reverse(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Mean speed backwards as a share of the greatest; action 0 is the forward speed."""
+    np.multiply(imagined.actions[:, :, 0], -1.0 / max(scale.reverse, 1e-6), out=scratch.steps)
+    np.clip(scratch.steps, 0.0, 1.0, out=scratch.steps)
+    scratch.steps.mean(axis=1, out=out)
+
+
+COSTS: Mapping[str, tuple[Cost, tuple[str, ...]]] = {
+    "value": (value, ("value",)),
+    "terminal": (terminal, (POSE,)),
+    "collision": (collision, ("collision",)),
+    "clearance": (clearance, ("clearance",)),
+    "uncertainty": (uncertainty, ("uncertainty",)),
+    "progress": (progress, (POSE,)),
+    "effort": (effort, ()),
+    "smoothness": (smoothness, ()),
+    "reverse": (reverse, ()),
+}
+"""Every cost with the outcomes that it needs."""
+
+GOAL_COSTS = frozenset({"value", "terminal", "progress"})
+
+
+class CostSum:
+    """The weighted sum of the costs, in arrays that are allocated once.
+
+    Args:
+        weights: weight of each cost by its name in ``COSTS``; 0 or absent switches a cost off.
+        scale: what the costs are measured against.
+        candidates: N.
+
+    Raises:
+        BadInput: a weight is negative, not finite or names no cost.
+    """
+
+    def __init__(self, weights: Mapping[str, float], scale: Scale, candidates: int) -> None:
+        for name, weight in weights.items():
+            if name not in COSTS:
+                raise BadInput(f"planner weights: no cost is called {name!r}: use one of {', '.join(COSTS)}")
+            if not (np.isfinite(weight) and weight >= 0.0):
+                raise BadInput(f"planner weights: {name} is {weight}: it must be finite and not negative")
+        self._weights = {name: float(weight) for name, weight in weights.items() if weight > 0.0}
+        self._scale = scale
+        horizon, actions = len(scale.discount), len(scale.half_range)
+        self._scratch = Scratch(
+            steps=np.zeros((candidates, horizon), dtype=np.float32),
+            more_steps=np.zeros((candidates, horizon), dtype=np.float32),
+            actions=np.zeros((candidates, horizon, actions), dtype=np.float32),
+        )
+        self._one = np.zeros(candidates, dtype=np.float32)
+        self._total = np.zeros(candidates, dtype=np.float32)
+        self._usable = np.zeros(candidates, dtype=np.bool_)
+
+    def total(self, imagined: Imagined) -> Array:
+        """Cost of every candidate, float32[N], valid until the next call.
+
+        A candidate is infinitely dear if any outcome that a cost reads is not finite for it: clipping must not
+        turn a broken prediction into a good one.
+
+        Raises:
+            BadInput: the model gives no outcome that leads to a goal.
+        """
+        self._total.fill(0.0)
+        self._usable.fill(True)
+        leads_to_goal = False
+        for name, weight in self._weights.items():
+            cost, needs = COSTS[name]
+            if any(outcome not in imagined.outcomes for outcome in needs):
+                continue
+            for outcome in needs:
+                array = imagined.outcomes[outcome]
+                self._usable &= np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+            cost(imagined, self._scale, self._scratch, self._one)
+            self._one *= weight
+            self._total += self._one
+            leads_to_goal = leads_to_goal or name in GOAL_COSTS
+        if not leads_to_goal:
+            raise BadInput(
+                f"imagine outcomes {sorted(imagined.outcomes)}: none leads to a goal: the model must give 'value' or "
+                f"{POSE!r}, and its cost (value, terminal or progress) a weight"
+            )
+        self._total[~self._usable] = np.inf
+        return self._total

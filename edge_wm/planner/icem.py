@@ -1,0 +1,395 @@
+"""The planner: improved cross-entropy method (iCEM, Pinneri et al. 2020), anytime.
+
+Each iteration samples N action sequences around a mean, lets the model imagine them, and moves the mean towards
+the cheapest.  The number of candidates is fixed by the model's graph; what bounds the time is the number of
+iterations, and after each of them a best plan is held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_wm.control.clock import Clock, MonotonicClock
+from edge_wm.errors import BadInput
+from edge_wm.planner.costs import DEFAULT_WEIGHTS, POSE, CostSum, Imagined, Scale
+from edge_wm.planner.noise import NoiseRing
+
+if TYPE_CHECKING:
+    from edge_wm.bundle.manifest import Manifest, PlannerDefaults
+
+Array = npt.NDArray[Any]
+Primitive = tuple[tuple[float, ...], ...]
+
+PRIMITIVES: tuple[Primitive, ...] = (
+    ((0.0, 0.8),),
+    ((0.0, -0.8),),
+    ((0.0, 0.8), (0.8, 0.0), (0.8, 0.0)),
+    ((0.0, -0.8), (0.8, 0.0), (0.8, 0.0)),
+    ((0.8, 0.0),),
+)
+"""Ways out of a local minimum that noise around the last plan hardly ever finds: turn left, turn right, turn and
+then go, go straight.  A primitive is a row of actions that share the horizon evenly, each number a share of the
+limit on its side of zero."""
+
+RING_PLANS = 4
+"""Plans whose noise is drawn ahead."""
+
+TIME_MARGIN = 1.2
+"""An iteration is begun only if this many times its expected duration is left."""
+
+
+class PlanError(Exception):
+    """There is no plan: nothing that the model imagined can be used.  The supervisor stops the robot."""
+
+
+class Imaginer(Protocol):
+    """What the planner asks of a world model."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """For the tick and the size of ``imagine``."""
+        ...
+
+    def imagine(self, state: Mapping[str, Array], actions: Array, goal: Array) -> Mapping[str, Array]:
+        """Outcomes of float32[N, H, A] actions; valid until the next call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLimits:
+    """Least and greatest value of each of the A numbers of an action: v in m/s, w in rad/s."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.low) != len(self.high) or not all(
+            a < b for a, b in zip(self.low, self.high, strict=True)
+        ):
+            raise BadInput(f"action limits: low {self.low} must be below high {self.high}, number by number")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerConfig:
+    """Settings of the planner.
+
+    Attributes:
+        iterations: at most so many calls of ``imagine`` a plan.
+        elites: the cheapest candidates, from which the next mean comes.
+        keep_fraction: share of the elites that is carried into the next iteration and the next plan.
+        noise_beta: exponent of the noise's spectrum; 0 white, 2 Brownian.
+        initial_std: standard deviation of each action in its own unit at the start of every plan.
+        std_floor: share of ``initial_std`` below which it never shrinks.
+        momentum: share of the old mean and deviation in the new.
+        policy_copies: noisy copies of the model's own proposals.
+        weights: weight of each cost, see ``edge_wm.planner.costs``.
+        comfort_m: clearance of the robot's centre below which closeness costs.
+        touch_m: clearance of its centre at which it touches: its radius.
+        touch_discount: how much a touch counts per step that it is further away.
+        primitives: see ``PRIMITIVES``.
+    """
+
+    iterations: int = 3
+    elites: int = 8
+    keep_fraction: float = 0.3
+    noise_beta: float = 2.0
+    initial_std: tuple[float, ...] = (0.2, 1.0)
+    std_floor: float = 0.1
+    momentum: float = 0.1
+    policy_copies: int = 6
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    comfort_m: float = 0.25
+    touch_m: float = 0.12
+    touch_discount: float = 0.97
+    primitives: tuple[Primitive, ...] = PRIMITIVES
+
+    def __post_init__(self) -> None:
+        for name, right in {
+            "iterations": self.iterations >= 1,
+            "elites": self.elites >= 1,
+            "keep_fraction": 0.0 <= self.keep_fraction <= 1.0,
+            "noise_beta": self.noise_beta >= 0.0,
+            "initial_std": all(std > 0.0 for std in self.initial_std),
+            "std_floor": 0.0 <= self.std_floor <= 1.0,
+            "momentum": 0.0 <= self.momentum < 1.0,
+            "policy_copies": self.policy_copies >= 0,
+            "comfort_m": self.comfort_m > self.touch_m,
+            "touch_discount": 0.0 < self.touch_discount <= 1.0,
+        }.items():
+            if not right:
+                raise BadInput(f"planner: {name} = {getattr(self, name)} is outside its range")
+
+    @classmethod
+    def from_defaults(cls, defaults: PlannerDefaults) -> PlannerConfig:
+        """The settings that a bundle was evaluated with."""
+        return cls(
+            iterations=defaults.iterations,
+            elites=defaults.elites,
+            keep_fraction=defaults.keep_fraction,
+            noise_beta=defaults.noise_beta,
+            initial_std=tuple(defaults.initial_std),
+            momentum=defaults.momentum,
+            weights=dict(defaults.costs),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A chosen action sequence with its imagined outcome.  The arrays are copies and belong to the receiver.
+
+    Attributes:
+        actions: float32[H, A].
+        poses: float32[H, 3], x, y, yaw in the odometry frame; None if the model gives none.
+        cost: in metres of detour; NaN if ``iterations`` is 0.
+        iterations: calls of ``imagine`` that were made; 0 means that there was no time and this is the
+            previous plan, shifted by one tick.
+        candidates: float32[N, H, 3], poses of the last iteration's candidates, or None.
+        candidate_costs: float32[N], infinite where the model's outcome was not finite; empty if none ran.
+    """
+
+    actions: Array
+    poses: Array | None
+    cost: float
+    iterations: int
+    candidates: Array | None
+    candidate_costs: Array
+
+
+class ICEM:
+    """The planner.
+
+    Args:
+        model: what imagines.
+        config: settings.
+        limits: of the actions; every candidate is clipped to them.
+        seed: of the noise; the same seed and the same inputs give the same plans after ``reset``.
+
+    Raises:
+        BadInput: the settings do not fit the model or the limits.
+    """
+
+    def __init__(self, model: Imaginer, config: PlannerConfig, limits: ActionLimits, seed: int = 0) -> None:
+        size, width = model.manifest.imagine, len(limits.low)
+        if len(config.initial_std) != width:
+            raise BadInput(f"planner: initial_std needs {width} numbers, one for each action")
+        if config.elites > size.candidates:
+            raise BadInput(f"planner: {config.elites} elites of {size.candidates} candidates: choose fewer")
+        n, h = size.candidates, size.horizon
+        self._model, self._config, self._seed = model, config, seed
+        self._low = np.array(limits.low, dtype=np.float32)
+        self._high = np.array(limits.high, dtype=np.float32)
+        self._initial_std = np.array(config.initial_std, dtype=np.float32)
+        self._std_floor = self._initial_std * np.float32(config.std_floor)
+        self._costs = CostSum(
+            config.weights,
+            Scale(
+                half_range=(self._high - self._low) / 2.0,
+                reverse=max(0.0, -limits.low[0]),
+                discount=(config.touch_discount ** np.arange(h)).astype(np.float32),
+                comfort_m=config.comfort_m,
+                touch_m=config.touch_m,
+            ),
+            n,
+        )
+        self._stop = np.clip(np.zeros((h, width), dtype=np.float32), self._low, self._high)
+        self._primitives = [self._unfold(primitive, h) for primitive in config.primitives]
+        self._shift = HorizonShift(h, model.manifest.tick_s / size.step_s)
+
+        self._actions = np.zeros((n, h, width), dtype=np.float32)
+        self._applied = np.zeros(width, dtype=np.float32)
+        self._mean = np.zeros((h, width), dtype=np.float32)
+        self._std = np.zeros((h, width), dtype=np.float32)
+        self._best = np.zeros((h, width), dtype=np.float32)
+        self._elites = np.zeros((config.elites, h, width), dtype=np.float32)
+        self._keep = min(config.elites, math.ceil(config.keep_fraction * config.elites))
+        self._noise = NoiseRing(
+            blocks=RING_PLANS * config.iterations,
+            candidates=n,
+            horizon=h,
+            actions=width,
+            beta=config.noise_beta,
+            seed=seed,
+        )
+        self._iteration_s = 0.0
+        self._warm = False
+        self._forget()
+
+    def reset(self) -> None:
+        """Forget the previous plan and start the noise anew: what follows depends on the seed alone."""
+        self._noise.restart(self._seed)
+        self._forget()
+
+    def draw_ahead(self) -> None:
+        """Draw noise for later plans.  Optional; call it after the command of a tick has been sent."""
+        self._noise.draw_ahead()
+
+    def plan(
+        self,
+        state: Mapping[str, Array],
+        goal: Array,
+        *,
+        applied: Array | None = None,
+        deadline: float | None = None,
+        clock: Clock | None = None,
+    ) -> Plan:
+        """Plan from ``state`` to ``goal``; call it once a tick, because the previous plan is shifted by one.
+
+        Args:
+            state: latent state.
+            goal: float32[G].
+            applied: float32[A], the last action really sent; rest if None.
+            deadline: when the plan must be there, on ``clock``; None for all iterations.
+            clock: the machine's if None.
+
+        Returns:
+            The cheapest candidate of all iterations.  If there is a previous plan and no time for even one
+            iteration, that plan, shifted.
+
+        Raises:
+            PlanError: no candidate has a finite cost.
+        """
+        clock = clock or MonotonicClock()
+        self._applied[:] = 0.0 if applied is None else applied
+        warm = self._warm
+        if warm:
+            self._shift_previous()
+            if not self._time_is_left(deadline, clock):
+                # The estimate decays, so that one slow iteration does not end planning for good.
+                self._iteration_s *= 0.5
+                return Plan(self._best.copy(), None, math.nan, 0, None, np.empty(0, np.float32))
+        self._std[:] = self._initial_std
+
+        best_cost, best_poses, iterations = math.inf, None, 0
+        candidates, candidate_costs = None, np.empty(0, np.float32)
+        proposals: list[Array] = []
+        while iterations < self._config.iterations:
+            if iterations > 0 and not self._time_is_left(deadline, clock):
+                break
+            began = clock.now()
+            self._sample()
+            self._place(self._first_rows(warm) if iterations == 0 else self._later_rows(proposals))
+            outcomes = self._model.imagine(state, self._actions, goal)
+            costs = self._costs.total(Imagined(outcomes, self._actions, goal, self._applied))
+            order = np.argsort(costs, kind="stable")
+            cheapest = int(order[0])
+            if not np.isfinite(costs[cheapest]):
+                break
+            candidates = outcomes[POSE].copy() if POSE in outcomes else None
+            candidate_costs = costs.copy()
+            if costs[cheapest] < best_cost:
+                best_cost = float(costs[cheapest])
+                self._best[:] = self._actions[cheapest]
+                best_poses = None if candidates is None else candidates[cheapest].copy()
+            self._move_towards(order, costs)
+            # Proposals depend on state and goal alone: they are known after the first call and enter once.
+            proposals = self._proposals(outcomes) if iterations == 0 else []
+            iterations += 1
+            self._learn_duration(clock.now() - began)
+
+        if not math.isfinite(best_cost):
+            self._forget()
+            raise PlanError("the model imagined nothing finite for any candidate")
+        self._warm = True
+        return Plan(self._best.copy(), best_poses, best_cost, iterations, candidates, candidate_costs)
+
+    def _forget(self) -> None:
+        self._warm = False
+        self._elite_count = 0
+        self._mean[:] = self._best[:] = self._stop
+
+    def _shift_previous(self) -> None:
+        self._shift.apply(self._mean)
+        self._shift.apply(self._best)
+        for elite in self._elites[: min(self._keep, self._elite_count)]:
+            self._shift.apply(elite)
+
+    def _sample(self) -> None:
+        np.multiply(self._noise.take(), self._std, out=self._actions)
+        self._actions += self._mean
+
+    def _first_rows(self, warm: bool) -> list[Array]:
+        previous = [self._best, *self._elites[: min(self._keep, self._elite_count)]] if warm else []
+        return [self._mean, self._stop, *previous[:1], *self._primitives, *previous[1:]]
+
+    def _later_rows(self, proposals: list[Array]) -> list[Array]:
+        return [self._mean, *self._elites[: min(self._keep, self._elite_count)], *proposals]
+
+    def _place(self, rows: list[Array]) -> None:
+        """Put ``rows`` in the place of the first samples and clip everything to the limits."""
+        for candidate, row in zip(self._actions, rows, strict=False):
+            candidate[:] = row
+        np.clip(self._actions, self._low, self._high, out=self._actions)
+
+    def _proposals(self, outcomes: Mapping[str, Array]) -> list[Array]:
+        """The finite sequences that the model's policy head proposes, and noisy copies of them."""
+        if "policy" not in outcomes:
+            return []
+        heads = outcomes["policy"].reshape(-1, *self._mean.shape)
+        proposals = [head.copy() for head in heads if np.isfinite(head).all()]
+        if not proposals:
+            return []
+        noise = self._noise.take()
+        copies = min(self._config.policy_copies, len(noise))
+        return proposals + [
+            proposals[index % len(proposals)] + 0.5 * self._initial_std * noise[index]
+            for index in range(copies)
+        ]
+
+    def _move_towards(self, order: Array, costs: Array) -> None:
+        """Move mean and deviation towards the cheapest candidates, of those with finite cost."""
+        finite = int(np.count_nonzero(np.isfinite(costs)))
+        self._elite_count = min(self._config.elites, finite)
+        elites = self._elites[: self._elite_count]
+        np.take(self._actions, order[: self._elite_count], axis=0, out=elites, mode="clip")
+        keep = np.float32(self._config.momentum)
+        self._mean *= keep
+        self._mean += (1 - keep) * elites.mean(axis=0)
+        self._std *= keep
+        self._std += (1 - keep) * elites.std(axis=0)
+        np.maximum(self._std, self._std_floor, out=self._std)
+
+    def _time_is_left(self, deadline: float | None, clock: Clock) -> bool:
+        return deadline is None or clock.now() + TIME_MARGIN * self._iteration_s <= deadline
+
+    def _learn_duration(self, seconds: float) -> None:
+        """Follow the duration of an iteration: quickly up, slowly down."""
+        rate = 0.5 if seconds > self._iteration_s else 0.1
+        self._iteration_s += rate * (seconds - self._iteration_s)
+
+    def _unfold(self, primitive: Primitive, horizon: int) -> Array:
+        """A primitive as float32[H, A]."""
+        shares = np.array(primitive, dtype=np.float32)
+        if shares.ndim != 2 or shares.shape[1] != len(self._low):
+            raise BadInput(f"planner: primitive {primitive} needs {len(self._low)} numbers for each action")
+        which = np.arange(horizon) * len(shares) // horizon
+        unfolded: Array = np.where(shares >= 0.0, shares * self._high, shares * -self._low)[which]
+        return unfolded
+
+
+class HorizonShift:
+    """Shifts a sequence towards the present by a part of a step.
+
+    Step ``h`` of the shifted sequence covers the time of the old steps ``h + steps`` to ``h + steps + 1``, so
+    it takes from the two old steps their shares of that time; the last old step is held.
+    """
+
+    def __init__(self, horizon: int, steps: float) -> None:
+        whole = math.floor(steps)
+        last = horizon - 1
+        self._from = np.minimum(np.arange(horizon) + whole, last)
+        self._to = np.minimum(self._from + 1, last)
+        self._share = np.float32(steps - whole)
+
+    def apply(self, sequence: Array) -> None:
+        """Shift float32[H, A] in place."""
+        later = sequence[self._to]
+        later *= self._share
+        earlier = sequence[self._from]
+        earlier *= 1 - self._share
+        np.add(earlier, later, out=sequence)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edge_wm.errors import BadInput
+from edge_wm.planner.costs import COSTS, DEFAULT_WEIGHTS, CostSum, Imagined, Scale
+
+N, H = 3, 4
+
+
+def imagined(actions=None, applied=(0.0, 0.0), **outcomes) -> Imagined:
+    outcomes = {name: np.asarray(array, dtype=np.float32) for name, array in outcomes.items()}
+    outcomes.setdefault("value", np.zeros(N, dtype=np.float32))
+    actions = np.zeros((N, H, 2), np.float32) if actions is None else np.asarray(actions, np.float32)
+    return Imagined(outcomes, actions, np.array([1.0, 0.0], np.float32), np.array(applied, np.float32))
+
+
+def total(what: Imagined, discount: float = 1.0, **weights: float) -> np.ndarray:
+    scale = Scale(
+        half_range=np.array([0.5, 2.0], np.float32),
+        reverse=0.2,
+        discount=(discount ** np.arange(H)).astype(np.float32),
+        comfort_m=0.22,
+        touch_m=0.12,
+    )
+    return CostSum({"value": 1.0} | weights, scale, N).total(what)
+
+
+def test_value_counts_metres_and_is_clipped():
+    assert total(imagined(value=[1.5, -2.0, 1e9])).tolist() == [1.5, 0.0, 50.0]
+
+
+def test_terminal_and_progress_measure_the_distance_to_the_goal():
+    poses = np.zeros((N, H, 3))
+    poses[0, :, 0] = (0.25, 0.5, 0.75, 1.0)
+    poses[1, :, 0] = (0.0, 0.0, 0.0, 1.0)
+    assert total(imagined(imagined_pose=poses), terminal=1.0) == pytest.approx([0.0, 0.0, 1.0])
+    assert total(imagined(imagined_pose=poses), progress=1.0) == pytest.approx([0.375, 0.75, 1.0])
+
+
+def test_collision_is_the_probability_of_having_touched_anything():
+    p = [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
+    assert total(imagined(collision=p), collision=4.0) == pytest.approx([3.0, 4.0, 0.0])
+
+
+def test_a_touch_further_away_costs_less_and_probabilities_are_clipped():
+    p = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 3.0], [-1.0, 0.0, 0.0, 0.0]]
+    assert total(imagined(collision=p), discount=0.9, collision=1.0) == pytest.approx([1.0, 0.9**3, 0.0])
+
+
+def test_clearance_costs_only_below_comfort_and_grows_towards_the_touch():
+    clearance = np.array([[0.22], [0.17], [0.05]]).repeat(H, axis=1)
+    assert total(imagined(clearance=clearance), clearance=1.0) == pytest.approx([0.0, 0.25, 1.0], abs=1e-5)
+
+
+def test_uncertainty_is_averaged_and_clipped():
+    u = np.array([[0.0], [2.0], [99.0]]).repeat(H, axis=1)
+    assert total(imagined(uncertainty=u), uncertainty=0.5) == pytest.approx([0.0, 1.0, 5.0])
+
+
+def test_effort_is_measured_in_shares_of_the_range():
+    actions = np.zeros((N, H, 2))
+    actions[1] = (0.5, 0.0)
+    actions[2] = (0.5, 2.0)
+    assert total(imagined(actions), effort=1.0) == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_smoothness_counts_every_change_and_the_jump_from_the_applied_action():
+    actions = np.zeros((N, H, 2))
+    actions[0] = (0.5, 0.0)
+    actions[1, ::2] = (0.5, 0.0)
+    assert total(imagined(actions, applied=(0.5, 0.0)), smoothness=8.0) == pytest.approx([0.0, 3.0, 1.0])
+
+
+def test_only_driving_backwards_costs_reverse():
+    actions = np.zeros((N, H, 2))
+    actions[0] = (0.5, 1.0)
+    actions[1, :2] = (-0.2, 0.0)
+    assert total(imagined(actions), reverse=1.0) == pytest.approx([0.0, 0.5, 0.0])
+
+
+def test_a_missing_outcome_drops_its_cost_and_nothing_else():
+    weights = dict(DEFAULT_WEIGHTS)
+    assert total(imagined(value=[1.0, 2.0, 3.0]), **weights) == pytest.approx([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_clipping_does_not_turn_a_broken_outcome_into_a_good_one(broken):
+    collision = np.zeros((N, H))
+    collision[1, 2] = broken
+    assert np.isfinite(total(imagined(collision=collision), collision=1.0)).tolist() == [True, False, True]
+    assert np.isfinite(total(imagined(value=[0.0, 0.0, broken]))).tolist() == [True, True, False]
+
+
+def test_a_broken_outcome_that_carries_no_weight_does_no_harm():
+    collision = np.full((N, H), np.nan)
+    assert np.isfinite(total(imagined(collision=collision), collision=0.0)).all()
+
+
+def test_a_model_without_any_way_to_the_goal_is_refused():
+    only = Imagined({"collision": np.zeros((N, H))}, np.zeros((N, H, 2)), np.zeros(2), np.zeros(2))
+    with pytest.raises(BadInput, match="none leads to a goal"):
+        total(only, collision=1.0)
+
+
+def test_every_default_weight_names_a_cost():
+    assert set(DEFAULT_WEIGHTS) == set(COSTS)

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import math
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_wm.control.clock import SimulatedClock
+from edge_wm.errors import BadInput
+from edge_wm.planner.icem import ICEM, ActionLimits, HorizonShift, PlanError, PlannerConfig
+from tests.planner.point_robot import LIMITS, PointRobot, at, drive, goal, unicycle
+
+BLOCKED = ((0.9, 0.0, 0.25),)
+"""One round obstacle on the straight line from the start to (2, 0)."""
+
+
+def test_drives_round_an_obstacle_to_the_goal_without_touching_it():
+    model = PointRobot(BLOCKED)
+    reached, least = drive(ICEM(model, PlannerConfig(), LIMITS, seed=1), model, goal(2.0, 0.0))
+    assert reached
+    assert least > 0.12
+
+
+def test_drives_into_the_obstacle_when_its_outcomes_carry_no_weight():
+    model = PointRobot(BLOCKED)
+    config = PlannerConfig(weights={"value": 1.0, "smoothness": 0.1})
+    _, least = drive(ICEM(model, config, LIMITS, seed=1), model, goal(2.0, 0.0))
+    assert least < 0.12
+
+
+@pytest.mark.parametrize("target", [(1.0, 1.0), (0.5, -1.2), (-1.0, 0.0)])
+def test_reaches_goals_beside_and_behind_it(target):
+    model = PointRobot()
+    assert drive(ICEM(model, PlannerConfig(), LIMITS, seed=2), model, goal(*target))[0]
+
+
+def test_the_plan_is_the_cheapest_candidate_of_all_iterations():
+    model = PointRobot(BLOCKED)
+    planner = ICEM(model, PlannerConfig(), LIMITS, seed=3)
+    costs = []
+    total = planner._costs.total
+    planner._costs.total = lambda imagined: costs.append(total(imagined).copy()) or costs[-1]
+    plan = planner.plan(at(), goal(2.0, 0.0))
+    iteration, candidate = np.unravel_index(np.argmin(costs), (3, 64))
+    assert plan.cost == np.min(costs)
+    assert np.array_equal(plan.actions, model.calls[iteration][candidate])
+    assert plan.poses.shape == (12, 3)
+    assert plan.candidates.shape == (64, 12, 3)
+    assert np.array_equal(plan.candidate_costs, costs[-1])
+
+
+def test_each_iteration_samples_where_the_last_was_cheap():
+    model = PointRobot()
+    ICEM(model, PlannerConfig(), LIMITS, seed=3).plan(at(), goal(1.0, 0.5))
+    ends = [unicycle(at()["pose"], actions, 0.2)[:, -1] for actions in model.calls]
+    left = [float(np.median(np.hypot(end[:, 0] - 1.0, end[:, 1] - 0.5))) for end in ends]
+    assert left[0] > left[1] > left[2]
+    assert left[2] < 0.7 * left[0]
+
+
+def test_each_iteration_looks_in_a_narrower_place_but_never_at_one_point():
+    model = PointRobot()
+    ICEM(model, PlannerConfig(iterations=24), LIMITS, seed=3).plan(at(), goal(1.0, 0.5))
+    spread = [actions[8:].std(axis=0).mean() for actions in model.calls]
+    assert spread[3] < 0.6 * spread[0]
+    assert spread[-1] > 0.04
+
+
+def test_the_same_seed_gives_the_same_plans_and_another_seed_others():
+    def plans(seed: int, planner: ICEM | None = None) -> list[np.ndarray]:
+        planner = planner or ICEM(PointRobot(BLOCKED), PlannerConfig(), LIMITS, seed)
+        return [planner.plan(at(0.05 * i), goal(2.0, 0.5)).actions for i in range(6)]
+
+    planner = ICEM(PointRobot(BLOCKED), PlannerConfig(), LIMITS, 7)
+    first = plans(7, planner)
+    planner.reset()
+    assert np.array_equal(first, plans(7))
+    assert np.array_equal(first, plans(7, planner))
+    assert not np.array_equal(first, plans(8))
+
+
+def test_drawing_noise_ahead_changes_no_plan():
+    lazy = ICEM(PointRobot(), PlannerConfig(), LIMITS, 7)
+    eager = ICEM(PointRobot(), PlannerConfig(), LIMITS, 7)
+    for _ in range(12):
+        eager.draw_ahead()
+        plans = [planner.plan(at(), goal(1.0, 1.0)).actions for planner in (lazy, eager)]
+        assert np.array_equal(*plans)
+
+
+def test_every_candidate_keeps_the_limits():
+    model = PointRobot()
+    ICEM(model, PlannerConfig(initial_std=(2.0, 20.0)), LIMITS).plan(at(), goal(1.0, 0.0))
+    actions = np.concatenate(model.calls)
+    low, high = np.float32(LIMITS.low), np.float32(LIMITS.high)
+    assert (actions >= low).all()
+    assert (actions <= high).all()
+    assert (actions == low).any()
+    assert (actions == high).any()
+
+
+def test_first_candidates_hold_the_mean_a_stop_the_previous_plan_and_the_turns_in_place():
+    model = PointRobot()
+    planner = ICEM(model, PlannerConfig(), LIMITS)
+    previous = planner.plan(at(), goal(1.0, 0.3)).actions
+    model.calls.clear()
+    mean = planner._mean.copy()
+    planner.plan(at(), goal(1.0, 0.3))
+    for sequence in (mean, previous):
+        HorizonShift(12, 0.5).apply(sequence)
+    first = model.calls[0]
+    assert np.array_equal(first[0], mean)
+    assert not first[1].any()
+    assert np.array_equal(first[2], previous)
+    assert np.allclose(first[3], (0.0, 2.0))
+    assert np.allclose(first[4], (0.0, -2.0))
+
+
+def test_a_stop_is_among_the_candidates_and_wins_when_everything_else_collides():
+    model = PointRobot(((0.3, 0.0, 0.17), (-0.3, 0.0, 0.17)))
+    plan = ICEM(model, PlannerConfig(primitives=()), LIMITS).plan(at(), goal(0.3, 0.0))
+    assert np.abs(plan.poses[:, 0]).max() < 0.02
+
+
+def test_half_a_step_of_shift_averages_neighbours_and_holds_the_last():
+    sequence = np.array([[0.0], [1.0], [4.0]], dtype=np.float32)
+    HorizonShift(3, 0.5).apply(sequence)
+    assert sequence[:, 0].tolist() == [0.5, 2.5, 4.0]
+
+
+def test_a_whole_step_and_more_of_shift_keep_time():
+    sequence = np.arange(6, dtype=np.float32)[:, None]
+    HorizonShift(6, 1.0).apply(sequence)
+    assert sequence[:, 0].tolist() == [1, 2, 3, 4, 5, 5]
+    HorizonShift(6, 2.25).apply(sequence)
+    assert sequence[:, 0].tolist() == [3.25, 4.25, 5, 5, 5, 5]
+
+
+def test_proposals_of_the_policy_head_enter_after_the_first_call_with_noisy_copies():
+    proposal = np.full((12, 2), (0.31, 0.7), dtype=np.float32)
+    model = PointRobot(extra={"policy": proposal})
+    ICEM(model, PlannerConfig(), LIMITS).plan(at(), goal(1.0, 0.0))
+
+    def holds(actions: np.ndarray) -> bool:
+        return bool((actions == proposal).all(axis=(1, 2)).any())
+
+    assert [holds(actions) for actions in model.calls] == [False, True, False]
+    row = int(np.argmax((model.calls[1] == proposal).all(axis=(1, 2))))
+    copies = model.calls[1][row + 1 : row + 7] - proposal
+    assert (np.abs(copies).max(axis=(1, 2)) > 0.0).all()
+
+
+def test_several_proposals_are_taken_and_broken_ones_left_out():
+    proposals = np.zeros((3, 12, 2), dtype=np.float32)
+    proposals[:, :, 0] = np.array([0.11, np.nan, 0.33])[:, None]
+    model = PointRobot(extra={"policy": proposals})
+    plan = ICEM(model, PlannerConfig(), LIMITS).plan(at(), goal(1.0, 0.0))
+    assert np.isfinite(np.concatenate(model.calls)).all()
+    assert math.isfinite(plan.cost)
+    for speed in (0.11, 0.33):
+        assert (model.calls[1] == np.float32((speed, 0.0))).all(axis=(1, 2)).any()
+
+
+class SlowModel:
+    """A clock and a model of which each ``imagine`` takes ``imagine_s``."""
+
+    def __init__(self, imagine_s: float) -> None:
+        self.clock = SimulatedClock()
+        self.imagine_s = imagine_s
+        self.model = PointRobot()
+        self.model.during_imagine = lambda: self.clock.advance(self.imagine_s)
+        self.planner = ICEM(self.model, PlannerConfig(iterations=8), LIMITS)
+
+    def plan(self, budget_s: float):
+        deadline = self.clock.now() + budget_s
+        plan = self.planner.plan(at(), goal(1.0, 0.0), deadline=deadline, clock=self.clock)
+        return plan, self.clock.now() - deadline
+
+
+def test_it_stops_iterating_when_another_iteration_would_not_fit():
+    slow = SlowModel(0.02)
+    for _ in range(10):
+        plan, over_s = slow.plan(0.09)
+    assert plan.iterations == 4
+    assert over_s <= 0.0
+
+
+def test_without_a_deadline_it_makes_all_iterations():
+    slow = SlowModel(0.02)
+    assert slow.planner.plan(at(), goal(1.0, 0.0), clock=slow.clock).iterations == 8
+
+
+def test_without_time_for_one_iteration_it_returns_the_shifted_previous_plan():
+    slow = SlowModel(0.02)
+    previous = slow.plan(0.09)[0].actions.copy()
+    calls = len(slow.model.calls)
+    plan, _ = slow.plan(0.0)
+    HorizonShift(12, 0.5).apply(previous)
+    assert plan.iterations == 0
+    assert math.isnan(plan.cost)
+    assert np.array_equal(plan.actions, previous)
+    assert len(slow.model.calls) == calls
+
+
+def test_the_first_plan_gets_one_iteration_however_late_it_is():
+    assert SlowModel(0.02).plan(-1.0)[0].iterations == 1
+
+
+def test_one_slow_iteration_does_not_end_planning_for_good():
+    slow = SlowModel(2.0)
+    slow.plan(0.09)
+    slow.imagine_s = 0.01
+    iterations = [slow.plan(0.09)[0].iterations for _ in range(8)]
+    assert iterations[0] == 0
+    assert iterations[-1] > 0
+
+
+@pytest.mark.parametrize("outcome", ["value", "imagined_pose", "collision"])
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_no_finite_cost_is_no_plan(outcome, broken):
+    shape = {"value": (64,), "imagined_pose": (64, 12, 3), "collision": (64, 12)}[outcome]
+    model = PointRobot(extra={outcome: np.full(shape, broken, dtype=np.float32)})
+    planner = ICEM(model, PlannerConfig(), LIMITS)
+    with pytest.raises(PlanError):
+        planner.plan(at(), goal(1.0, 0.0))
+    model.extra = {}
+    assert math.isfinite(planner.plan(at(), goal(1.0, 0.0)).cost)
+
+
+def test_candidates_that_are_not_finite_are_never_chosen():
+    value = np.full(64, np.nan, dtype=np.float32)
+    value[[5, 9]] = (2.0, 1.0)
+    plan = ICEM(PointRobot(extra={"value": value}), PlannerConfig(weights={"value": 1.0}), LIMITS).plan(
+        at(), goal(1.0, 0.0)
+    )
+    assert plan.cost == 1.0
+    assert np.isinf(plan.candidate_costs).sum() == 62
+
+
+@pytest.mark.parametrize(
+    ("config", "limits", "said"),
+    [
+        (PlannerConfig(initial_std=(0.1,)), LIMITS, "initial_std"),
+        (PlannerConfig(elites=65), LIMITS, "elites"),
+        (PlannerConfig(weights={"colour": 1.0}), LIMITS, "colour"),
+        (PlannerConfig(weights={"value": math.nan}), LIMITS, "value"),
+        (PlannerConfig(primitives=(((1.0,),),)), LIMITS, "primitive"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(config, limits, said):
+    with pytest.raises(BadInput, match=said):
+        ICEM(PointRobot(), config, limits)
+
+
+def test_impossible_settings_are_named():
+    with pytest.raises(BadInput, match="momentum"):
+        replace(PlannerConfig(), momentum=1.0)
+    with pytest.raises(BadInput, match="limits"):
+        ActionLimits((0.0,), (0.0,))
+
+
+def test_two_hundred_plans_leave_no_memory_behind():
+    model = PointRobot(BLOCKED, extra={"policy": np.zeros((12, 2), dtype=np.float32)})
+    model.remember = False
+    planner = ICEM(model, PlannerConfig(), LIMITS)
+    for _ in range(20):
+        planner.plan(at(), goal(2.0, 0.0))
+    tracemalloc.start()
+    try:
+        planner.plan(at(), goal(2.0, 0.0))
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(200):
+            planner.plan(at(), goal(2.0, 0.0))
+        after, _ = tracemalloc.get_traced_memory()
+        kept = [planner.plan(at(), goal(2.0, 0.0)) for _ in range(20)]
+        control, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 4096
+    assert control - after > 20 * 9000, "twenty kept plans must show, or the measurement is blind"
+    assert len(kept) == 20
