@@ -1,0 +1,199 @@
+"""Records one run: what the drive and demo commands call.
+
+    folder = create_run_folder(Path("runs"))        # before the robot moves
+    recorder = RunRecorder(folder, tick_s=0.1, title="edge-wm demo")
+    for each goal:
+        recorder.goal_started(GoalStart(...))
+        loop.run(on_tick=recorder.tick)             # only appends
+        recorder.goal_done(GoalResult(...))         # the robot stands: video frames are drawn and encoded
+    summary = recorder.finish({"model": ...})       # summary.json, ticks.jsonl, drive.mp4, picture.png, report.html
+
+Nothing is written while the robot drives.  If the disk fills up or a picture fails later, recording stops and
+``problem`` says why; the drive goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_wm import __version__
+from edge_wm.record.run_folder import append_ticks, write_summary
+from edge_wm.record.statistics import TickStatistics
+from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
+
+if TYPE_CHECKING:
+    from edge_wm.record.video import Video
+
+SUMMARY_FORMAT = 1
+KEPT_ROWS = 36_000
+"""Rows for the report: an hour at 10 Hz."""
+KEPT_PICTURES = 1_200
+"""Complete records, about 30 kB each, of one drive to a goal: its newest two minutes at 10 Hz."""
+PICTURE_LIBRARIES = {"PIL": "Pillow", "imageio_ffmpeg": "imageio-ffmpeg", "matplotlib": "matplotlib"}
+
+
+class RunRecorder:
+    """One run into one folder.
+
+    Args:
+        folder: from ``create_run_folder``.
+        tick_s: duration of a tick.
+        title: heading of the report.
+        pictures: make video, picture and report; without the libraries for them, ``problem`` says so.
+        now: source of the UTC time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tick_s: float,
+        title: str,
+        pictures: bool = True,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        self.folder = folder
+        self.statistics = TickStatistics()
+        self.problem = ""
+        """What could not be recorded, and why; one line for the person."""
+        self._broken = False
+        self._tick_s = tick_s
+        self._title = title
+        self._started = now()
+        self._pictures = pictures
+        if pictures and (missing := _missing_picture_libraries()):
+            self._pictures = False
+            self.problem = (
+                f"no video and no report: run  pip install 'edge-wm[sim]'  ({', '.join(missing)} is missing)"
+            )
+        self._start: GoalStart | None = None
+        self._start_s = 0.0
+        self._misses_before = 0
+        self._records: deque[TickRecord] = deque(maxlen=KEPT_PICTURES)
+        self._rows_of_goal: deque[dict[str, Any]] = deque(maxlen=KEPT_ROWS)
+        self._rows: deque[dict[str, Any]] = deque(maxlen=KEPT_ROWS)
+        self._results: list[dict[str, Any]] = []
+        self._worlds: list[tuple[str, bytes]] = []
+        self._video: Video | None = None
+        self._best_interest = float("-inf")
+        self._summary: dict[str, Any] | None = None
+
+    def goal_started(self, start: GoalStart) -> None:
+        """The robot is about to set off."""
+        self._start = start
+        self._records.clear()
+        self._rows_of_goal.clear()
+        self._misses_before = self.statistics.misses
+
+    def tick(self, record: TickRecord) -> None:
+        """Keep one tick.  Called by the control loop: appends to bounded queues, nothing else."""
+        if not self._records:
+            self._start_s = record.time_s
+        self.statistics.add(record)
+        self._records.append(record)
+        self._rows_of_goal.append(record.row(self._start_s))
+
+    def goal_done(self, result: GoalResult) -> None:
+        """The robot stands.  With pictures this takes some 30 ms for each tick of the drive."""
+        start = self._start
+        if start is None:
+            raise RuntimeError("goal_done without goal_started")
+        self._start = None
+        self._results.append(
+            {
+                "number": start.number,
+                "name": start.name,
+                **dataclasses.asdict(result),
+                "ticks": len(self._rows_of_goal),
+                "misses": self.statistics.misses - self._misses_before,
+            }
+        )
+        self._rows.extend(self._rows_of_goal)
+        self._unless_broken(lambda: append_ticks(self.folder, self._rows_of_goal))
+        if self._pictures and self._records:
+            self._unless_broken(lambda: self._add_pictures(start, result))
+        self._records.clear()
+
+    def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Write what is left and return the summary.  Safe to call twice, and after Ctrl-C.
+
+        Args:
+            facts: model, robot, seed …: shown in the report and kept under ``facts``; JSON values.
+        """
+        if self._summary is not None:
+            return self._summary
+        if self._start is not None:
+            interrupted_s = self._rows_of_goal[-1]["time_s"] if self._rows_of_goal else 0.0
+            self.goal_done(GoalResult("interrupted", reached=False, collision=False, time_s=interrupted_s))
+        if self._video is not None:
+            self._unless_broken(self._video.close)
+        summary = self._summary = self._summarise(facts)
+        if self._pictures:
+            self._unless_broken(lambda: self._write_report(summary))
+        summary["problem"] = self.problem
+        self._broken = False  # the summary is small: worth a try even after something else failed
+        self._unless_broken(lambda: write_summary(self.folder, summary))
+        return summary
+
+    def _summarise(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "format_version": SUMMARY_FORMAT,
+            "edge_wm": __version__,
+            "title": self._title,
+            "started_utc": self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "tick_s": self._tick_s,
+            "goals": len(self._results),
+            "reached": sum(result["reached"] for result in self._results),
+            "collisions": sum(result["collision"] for result in self._results),
+            **self.statistics.summary(),
+            "goal_results": self._results,
+            "facts": dict(facts),
+            "problem": self.problem,
+        }
+
+    def _add_pictures(self, start: GoalStart, result: GoalResult) -> None:
+        from edge_wm.record.frame import FrameComposer
+        from edge_wm.record.video import Video, most_telling, save_still
+
+        records = list(self._records)
+        composer = FrameComposer(start, records, result)
+        world = io.BytesIO()
+        composer.world_at_end().save(world, "PNG")
+        self._worlds.append((f"Goal {start.number}: {result.outcome}", world.getvalue()))
+        best, interest = most_telling(records)
+        if interest > self._best_interest:
+            self._best_interest = interest
+            save_still(self.folder / "picture.png", start, records, best)
+        if self._video is None:
+            self._video = Video(self.folder / "drive.mp4", self._tick_s)
+        self._video.add_goal(composer, len(records))
+
+    def _write_report(self, summary: Mapping[str, Any]) -> None:
+        from edge_wm.record.report import write_report
+
+        video = self.folder / "drive.mp4"
+        write_report(
+            self.folder / "report.html", summary, self._rows, video if video.is_file() else None, self._worlds
+        )
+
+    def _unless_broken(self, write: Callable[[], object]) -> None:
+        """Do it, unless something failed before: a full disk is told once, and never ends a drive."""
+        if self._broken:
+            return
+        try:
+            write()
+        except OSError as error:
+            reason = error.strerror or str(error).splitlines()[0]
+            self._broken = True
+            self.problem = f"recording stopped: {reason} in {self.folder}"
+
+
+def _missing_picture_libraries() -> list[str]:
+    return [package for module, package in PICTURE_LIBRARIES.items() if find_spec(module) is None]
