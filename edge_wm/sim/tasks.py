@@ -1,0 +1,123 @@
+"""Tasks: a start and a goal in a world, read from and written to ``tasks.json``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from edge_wm.errors import BadInput
+from edge_wm.sim import robot_model as rm
+
+if TYPE_CHECKING:
+    from edge_wm.sim.true_map import TrueMap
+
+FILE_NAME = "tasks.json"
+SUCCESS_M = 0.3
+"""A goal is reached when the robot's centre is this near to it."""
+TIME_LIMIT_S = 60.0
+MAP_ERROR_M = 0.01
+"""How far the true map's clearance may be off between its cells."""
+
+
+class TaskEntry(msgspec.Struct, forbid_unknown_fields=False):
+    """One entry of ``tasks.json``; see DESIGN for the form.  Unknown keys are kept out of our way."""
+
+    world: str
+    start: tuple[float, float, float]
+    goal: tuple[float, float]
+    geodesic_m: float | None = None
+
+
+class Task(NamedTuple):
+    """A start pose (x, y, yaw) and a goal (x, y) in the world frame of one MJCF file.
+
+    ``geodesic_m`` is the length of the shortest collision-free path; SPL is measured against it.
+    """
+
+    world: Path
+    start: tuple[float, float, float]
+    goal: tuple[float, float]
+    geodesic_m: float
+
+
+def load_tasks(directory: Path) -> list[Task]:
+    """Read ``directory/tasks.json``; the worlds it names are relative to the directory.
+
+    Raises:
+        BadInput: if there are no tasks, a world is missing, a number is not finite, or start or goal cannot be
+            reached.
+    """
+    file = directory / FILE_NAME
+    try:
+        entries = msgspec.json.decode(file.read_bytes(), type=list[TaskEntry])
+    except FileNotFoundError:
+        raise BadInput(
+            f"{directory}: no {FILE_NAME} here; name a folder of worlds with their tasks"
+        ) from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise BadInput(f"{file}: not a list of tasks: {error}") from error
+    if not entries:
+        raise BadInput(f"{file}: holds no task")
+    tasks = []
+    for number, entry in enumerate(entries):
+        where = f"{file}: task {number}"
+        path = directory / entry.world
+        if path.suffix != ".xml":
+            path = path.with_name(path.name + ".xml")
+        if not path.is_file():
+            raise BadInput(f"{where}: there is no world {path}")
+        numbers = (*entry.start, *entry.goal)
+        if not all(math.isfinite(value) for value in numbers):
+            raise BadInput(f"{where}: start and goal must be finite numbers")
+        geodesic_m = entry.geodesic_m
+        if geodesic_m is None:
+            geodesic_m = _geodesic(path, entry, where)
+        if not (math.isfinite(geodesic_m) and geodesic_m > 0.0):
+            raise BadInput(f"{where}: geodesic_m is {geodesic_m}; it must be a length in metres")
+        tasks.append(Task(path, entry.start, entry.goal, geodesic_m))
+    return tasks
+
+
+def check_task(task: Task, true_map: TrueMap, where: str) -> None:
+    """Raise BadInput if the start or the goal lies inside something, or no way leads from one to the other.
+
+    A goal may be closer to a wall than the robot can come: it counts as reached from ``SUCCESS_M`` away.
+    """
+    for name, point, needed in (
+        ("start", task.start[:2], rm.CHASSIS_RADIUS_M - MAP_ERROR_M),
+        ("goal", task.goal, 0.0),
+    ):
+        place = f"{where}: the {name} ({point[0]:.2f}, {point[1]:.2f})"
+        if not true_map.contains(point):
+            raise BadInput(f"{place} lies outside the world")
+        if float(true_map.clearance_at(np.array(point))) <= needed:
+            raise BadInput(f"{place} is inside a wall or obstacle")
+    if true_map.path(task.start[:2], task.goal) is None:
+        raise BadInput(f"{where}: no path leads from the start to the goal")
+
+
+def save_tasks(directory: Path, tasks: list[Task]) -> None:
+    """Write ``directory/tasks.json``."""
+    entries = [
+        TaskEntry(
+            task.world.relative_to(directory).as_posix(), task.start, task.goal, round(task.geodesic_m, 3)
+        )
+        for task in tasks
+    ]
+    text = msgspec.json.format(msgspec.json.encode(entries), indent=1)
+    (directory / FILE_NAME).write_bytes(text + b"\n")
+
+
+def _geodesic(path: Path, entry: TaskEntry, where: str) -> float:
+    from edge_wm.sim.true_map import TrueMap, path_length
+
+    true_map = TrueMap.from_world(path)
+    task = Task(path, entry.start, entry.goal, 0.0)
+    check_task(task, true_map, where)
+    route = true_map.path(entry.start[:2], entry.goal)
+    assert route is not None  # check_task saw to that
+    return path_length(route)
