@@ -1,0 +1,151 @@
+"""The way from nothing to a shipped bundle, a command a stage: ``python -m export STAGE``.
+
+Every stage reads one configuration file, shows its progress, can be interrupted, and goes on where it stopped when
+it is started again.  ``all`` runs them in order; that is what ``make model`` does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+import torch
+
+from edge_wm.errors import BadInput
+from export.collect import collect
+from export.config import RunConfig, load_config
+from export.package import package
+from export.train import load_model, train
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where one run of the pipeline reads and writes."""
+
+    config: RunConfig
+    folder: Path
+    bundle: Path
+    jobs: int
+
+    def data(self, name: str) -> Path:
+        """Folder of shards."""
+        return self.folder / "data" / name
+
+    def run(self, name: str) -> Path:
+        """Folder of a training run."""
+        return self.folder / "runs" / name
+
+
+def _collect(work: Work) -> None:
+    """Drive generated worlds with the shaken expert."""
+    collect(work.config.collect, work.data("base"), work.jobs)
+
+
+def _teacher(work: Work) -> None:
+    """Train the teacher, which also sees the depth picture."""
+    train(work.config.teacher, work.config.train_teacher, [work.data("base")], work.run("teacher"))
+
+
+def _student(work: Work) -> None:
+    """Train the student by itself."""
+    train(work.config.student, work.config.train_student, [work.data("base")], work.run("student"))
+
+
+def _distil(work: Work) -> None:
+    """Go on with the student, now with the teacher beside it."""
+    train(
+        work.config.student,
+        work.config.train_distil,
+        [work.data("base")],
+        work.run("distilled"),
+        teacher=load_model(work.run("teacher")),
+        start_from=work.run("student"),
+    )
+
+
+def _on_policy(work: Work) -> None:
+    """Let the distilled student's own planner drive, and record what it meets."""
+    driver = work.folder / "driver"
+    if not driver.exists():
+        package(load_model(work.run("distilled")), driver, version="0.0.1", figures={})
+    collect(work.config.on_policy, work.data("on-policy"), work.jobs, driver)
+
+
+def _finetune(work: Work) -> None:
+    """Train the student on with what its planner met."""
+    train(
+        work.config.student,
+        work.config.train_finetune,
+        [work.data("base"), work.data("on-policy")],
+        work.run("finetuned"),
+        teacher=load_model(work.run("teacher")),
+        start_from=work.run("distilled"),
+    )
+
+
+def _package(work: Work) -> None:
+    """Export, quantise, prove and write the bundle."""
+    package(load_model(work.run("finetuned")), work.bundle, version=work.config.version, figures={})
+
+
+STAGES: dict[str, Callable[[Work], None]] = {
+    "collect": _collect,
+    "teacher": _teacher,
+    "student": _student,
+    "distil": _distil,
+    "on-policy": _on_policy,
+    "finetune": _finetune,
+    "package": _package,
+}
+
+
+@click.command()
+@click.argument("stage", type=click.Choice([*STAGES, "all"]))
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=CONFIGS / "student.toml", show_default=True
+)
+@click.option(
+    "--work", "folder", type=click.Path(path_type=Path), default=Path("checkpoints"), show_default=True
+)
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), default=Path("models/rooms-student"), show_default=True
+)
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
+def command(stage: str, config: Path, folder: Path, bundle: Path, jobs: int) -> None:
+    """Run one STAGE of making a model, or all of them in order."""
+    torch.set_num_threads(jobs)
+    work = Work(load_config(config), folder, bundle, jobs)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_bytes(msgspec.json.format(msgspec.json.encode(work.config)))
+    for name in STAGES if stage == "all" else [stage]:
+        click.echo(f"== {name}")
+        STAGES[name](work)
+
+
+def main() -> None:
+    """Entry point: one line and exit code 2 for bad input, no traceback on Ctrl-C."""
+    try:
+        command(standalone_mode=False)
+    except BadInput as error:
+        sys.exit(_say(f"error: {error}", 2))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(_say("interrupted: start the same command again to go on", 130))
+
+
+def _say(line: str, code: int) -> int:
+    click.echo(line, err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

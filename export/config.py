@@ -1,0 +1,93 @@
+"""Sizes and settings of the models and of each stage, read from the TOML files in ``export/configs``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from edge_wm.errors import BadInput
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sizes of one world model.  ``sees_depth`` gives the camera encoder the depth picture, for the teacher only."""
+
+    camera_width: int
+    camera_features: int
+    depth_bins: int
+    map_channels: int
+    fusion_width: int
+    context_width: int
+    context_dilations: tuple[int, ...]
+    context_channels: int
+    motion: int
+    sees_depth: bool = False
+    horizon: int = 12
+    tick_s: float = 0.1
+    step_s: float = 0.2
+    value_iterations: int = 48
+
+    @property
+    def ticks_per_step(self) -> int:
+        """Control ticks in one imagined step."""
+        return round(self.step_s / self.tick_s)
+
+
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One training run.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: sequences a step.
+        sequence: observed ticks of a sequence; the imagined horizon comes after it.
+        learning_rate: peak of a cosine schedule with a linear warm-up.
+        weights: factor of each loss by its name.
+    """
+
+    steps: int
+    batch: int
+    sequence: int
+    learning_rate: float
+    weights: dict[str, float]
+    warmup: int = 100
+    seed: int = 0
+    clip: float = 10.0
+    checkpoint_every: int = 200
+
+
+class CollectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to drive for data: the share of each kind of world, and of worlds with moving obstacles."""
+
+    episodes: int
+    ticks: int
+    kinds: dict[str, float]
+    movers: float
+    first_seed: int = 0
+
+
+class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One configuration file."""
+
+    collect: CollectConfig
+    teacher: ModelConfig
+    student: ModelConfig
+    train_teacher: TrainConfig
+    train_student: TrainConfig
+    train_distil: TrainConfig
+    train_finetune: TrainConfig
+    on_policy: CollectConfig
+    version: str = "0.1.0"
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a configuration.  Raises BadInput with one line that names the field."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), RunConfig)
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise BadInput(f"{path}: {error}") from error

@@ -1,0 +1,66 @@
+"""PyTorch to ONNX: one graph a role, static shapes, named tensors, all weights inside the file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from edge_wm.errors import BadInput
+
+OPSET = 20
+
+
+def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> bytes:
+    """Export ``module(*inputs)`` to the bytes of an ONNX model.
+
+    Args:
+        module: in evaluation mode; its positional arguments are ``inputs`` in order.
+        inputs: example tensors by input name; their shapes become the graph's static shapes.
+        outputs: names of the outputs, in order.
+
+    Raises:
+        BadInput: naming what the exporter could not express.
+    """
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(buffer)
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise BadInput(
+            f"{type(module).__name__}: cannot be exported: {str(error).splitlines()[0]}"
+        ) from error
+    model = onnx.load_from_string(buffer.getvalue())
+    _strip(model)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop source locations and other notes: they are larger than the weights and differ from run to run."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]

@@ -1,0 +1,81 @@
+"""Static int8 quantisation of an ONNX graph, calibrated on what the graph meets while driving."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edge_wm.errors import BadInput
+from edge_wm.sensors.observation import Array
+
+MINIMUM_CASES = 16
+QUANTISED = ["Conv", "Gemm", "MatMul"]
+"""The operators with the work in them.  Geometry, gates and value iteration stay in float: they are cheap, and a
+pose rounded to eight bits is not a pose."""
+
+
+class _Cases(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, cases: list[dict[str, Array]]) -> None:
+        self._cases = cases
+        self._next = iter(cases)
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._next, None)
+
+    def rewind(self) -> None:
+        self._next = iter(self._cases)
+
+
+def quantise(model: bytes, cases: list[dict[str, Array]], skip: Iterable[str] = ()) -> bytes:
+    """Quantise to int8 in QDQ form, weights per channel, activations and weights signed.
+
+    Args:
+        model: fp32 ONNX bytes.
+        cases: calibration inputs by name.
+        skip: parts of node names that stay in float.
+
+    Raises:
+        BadInput: too few calibration cases, or a number in them is not finite.
+    """
+    if len(cases) < MINIMUM_CASES:
+        raise BadInput(
+            f"int8 calibration needs at least {MINIMUM_CASES} cases, got {len(cases)}; drive more episodes"
+        )
+    for number, case in enumerate(cases):
+        for name, array in case.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise BadInput(f"int8 calibration: case {number}: {name} holds NaN or infinity")
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, prepared, result = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
+        plain.write_bytes(model)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        names = [node.name for node in onnx.load(prepared).graph.node]
+        logging.getLogger().setLevel(logging.ERROR)
+        quantize_static(
+            prepared,
+            result,
+            _Cases(cases),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTISED,
+            nodes_to_exclude=[name for name in names if any(part in name for part in skip)],
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        quantised = onnx.load(result)
+    quantised = onnx.shape_inference.infer_shapes(quantised)
+    return quantised.SerializeToString()
