@@ -6,6 +6,7 @@ and those from ``TEST_SEEDS`` on are for reports only.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ DETOUR_M = 0.35
 """How much longer than the straight line the comfortable path of a *hard* task is."""
 PATH_RANGE_M = {"rooms": (2.5, 6.0), "rooms-hard": (2.5, 6.0), "corridors": (2.5, 10.0), "mazes": (2.5, 10.0)}
 START_CLEARANCE_M = 0.22
+PASSABLE_CLEARANCE_M = 0.17
+"""Clearance (from the robot's centre) all along the comfortable path of a task: 5 cm of air on each side.  A gap that
+the robot fits through by a centimetre is luck, not navigation."""
 WALL_M = 0.1
 
 
@@ -122,14 +126,21 @@ def _draw_task(
             shortest = true_map.path(start, goal)
             if shortest is None or not low <= path_length(shortest) <= high:
                 continue
+            comfortable = true_map.path(start, goal, WALL_FACTOR)
+            if comfortable is None or not _is_passable(true_map, comfortable):
+                continue
             if kind == "rooms-hard":
-                straight = math.dist(start, goal)
-                comfortable = true_map.path(start, goal, WALL_FACTOR)
                 blind = true_map.straight_is_free(np.array(start), np.array(goal))
-                if comfortable is None or blind or path_length(comfortable) < straight + DETOUR_M:
+                if blind or path_length(comfortable) < math.dist(start, goal) + DETOUR_M:
                     continue
             return (*start, rng.uniform(-math.pi, math.pi)), goal, path_length(shortest)
     return None
+
+
+def _is_passable(true_map: TrueMap, path: Array) -> bool:
+    """Whether the whole path keeps ``PASSABLE_CLEARANCE_M``."""
+    legs = itertools.pairwise(path)
+    return all(true_map.straight_is_free(a, b, PASSABLE_CLEARANCE_M) for a, b in legs)
 
 
 def _inside(true_map: TrueMap, rows: Array, columns: Array) -> Array:

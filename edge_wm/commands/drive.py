@@ -1,0 +1,104 @@
+"""``edge-wm drive``: one robot, one goal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_wm.commands.run_options import run_options
+from edge_wm.errors import BadInput
+from edge_wm.robot import DEFAULT_ROBOT, load_robot
+
+if TYPE_CHECKING:
+    from edge_wm.bundle.manifest import Precision
+
+EXIT_INTERRUPTED = 130
+DEFAULT_KIND = "rooms"
+
+
+def numbers(*names: str) -> Callable[[click.Context, click.Parameter, str | None], tuple[float, ...] | None]:
+    """A callback that reads so many finite numbers with commas between, e.g. ``1.5,-2``."""
+
+    def read(
+        context: click.Context, parameter: click.Parameter, value: str | None
+    ) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        try:
+            found = tuple(float(word) for word in value.split(","))
+        except ValueError:
+            found = ()
+        if len(found) != len(names) or not all(math.isfinite(number) for number in found):
+            wanted = ",".join(names)
+            raise click.BadParameter(f"{value!r} is not {wanted}: {len(names)} numbers with commas between")
+        return found
+
+    return read
+
+
+@click.command("drive")
+@click.option(
+    "--robot", metavar="FILE", type=click.Path(path_type=Path), default=DEFAULT_ROBOT, help="Robot file."
+)
+@click.option(
+    "--goal",
+    metavar="X,Y",
+    callback=numbers("X", "Y"),
+    help="Metres in the world; default: the world's own task.",
+)
+@click.option(
+    "--world", metavar="FILE", type=click.Path(path_type=Path), help="MJCF; default: a generated room."
+)
+@click.option(
+    "--start",
+    metavar="X,Y,YAW",
+    callback=numbers("X", "Y", "YAW"),
+    help="With --world; default: its own task, else 0,0,0.",
+)
+@run_options
+def command(
+    robot: Path,
+    goal: tuple[float, float] | None,
+    world: Path | None,
+    start: tuple[float, float, float] | None,
+    model: Path,
+    precision: Precision | None,
+    seed: int,
+    fast: bool,
+    no_view: bool,
+    no_pictures: bool,
+    runs: Path,
+    json_file: Path | None,
+) -> int:
+    """Drive one robot to one goal in real time.
+
+    Exit code 0: reached; 1: not reached; 2: bad input; 130: stopped with Ctrl-C, motors at rest.
+    """
+    from edge_wm.drive.run import RunOptions, refuse_other_than_simulated, run_tasks
+
+    described = load_robot(robot)
+    refuse_other_than_simulated(described)
+    if world is None and start is not None:
+        raise BadInput("--start is in the world of --world: name that too")
+
+    from edge_wm.drive.pilot import Pilot
+    from edge_wm.drive.simulated import task_in_generated_world, task_in_world_file
+
+    options = RunOptions(runs, not no_view, not no_pictures, fast, json_file)
+    clock = options.clock()
+    pilot = Pilot(described, model, clock, precision=precision, seed=seed)
+    if world is None:
+        task = task_in_generated_world(DEFAULT_KIND, seed, goal)
+    else:
+        task = task_in_world_file(world, start, goal, seed)
+    x, y = task.task.goal
+    click.echo(f"{pilot.model.manifest.name} ({pilot.precision}) drives {task.name} to ({x:.2f}, {y:.2f})")
+    end = run_tasks("edge-wm drive", pilot, clock, [task], options, click.echo)
+    click.echo(f"recorded in {end.folder}")
+    if end.interrupted:
+        return EXIT_INTERRUPTED
+    return 0 if end.summary["reached"] else 1

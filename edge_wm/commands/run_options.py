@@ -1,0 +1,53 @@
+"""The options that `drive` and `demo` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edge_wm.paths import shipped
+
+DEFAULT_MODEL = shipped("models", "rooms-student")
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_PATH = click.Path(path_type=Path)
+
+_OPTIONS = (
+    click.option(
+        "--model", metavar="DIR", type=_PATH, default=DEFAULT_MODEL, help="Bundle; default: the shipped one."
+    ),
+    click.option(
+        "--precision", type=click.Choice(["int8", "fp32"]), help="Of the graphs; default: the board's choice."
+    ),
+    click.option(
+        "--seed",
+        metavar="S",
+        type=click.IntRange(0, 9999),
+        default=0,
+        show_default=True,
+        help="Same seed, same worlds.",
+    ),
+    click.option("--fast", is_flag=True, help="Simulated time: as fast as this machine can."),
+    click.option("--no-view", is_flag=True, help="Nothing live on the terminal."),
+    click.option("--no-pictures", is_flag=True, help="No video, no picture, no report: the summary only."),
+    click.option(
+        "--runs",
+        metavar="DIR",
+        type=_PATH,
+        default=Path("runs"),
+        show_default=True,
+        help="Where run folders go.",
+    ),
+    click.option("--json", "json_file", metavar="FILE", type=_PATH, help="Write the summary here too."),
+)
+
+
+def run_options(command: Decorated) -> Decorated:
+    """Add the shared options to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

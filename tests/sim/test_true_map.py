@@ -1,0 +1,162 @@
+"""The true map agrees with MuJoCo's own geometry, also for worlds that our generator never makes."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import mujoco
+import numpy as np
+import pytest
+
+from edge_wm.errors import BadInput
+from edge_wm.sim.generator import generate
+from edge_wm.sim.robot_model import RADIUS_M
+from edge_wm.sim.true_map import WALL_FACTOR, TrueMap, path_length
+from tests.sim.worlds import world
+
+pytestmark = pytest.mark.sim
+
+PYRAMID = (
+    '<mesh name="rock" vertex="0.3 0.3 0  -0.3 0.3 0  -0.3 -0.3 0  0.3 -0.3 0  0.2 0.2 0.4  -0.2 0.2 0.4'
+    '  -0.2 -0.2 0.4  0.2 -0.2 0.4"/>'
+)
+FOREIGN = {
+    "a box as the floor": world(floor='<geom type="box" pos="0 0 -0.05" size="5 5 0.05"/>'),
+    "a turned box": world('<geom type="box" pos="0.5 0.3 0.1" size="0.4 0.1 0.1" euler="0 0 30"/>'),
+    "a cylinder, a capsule and a ball": world(
+        '<geom type="cylinder" pos="1 1 0.2" size="0.3 0.2"/><geom type="capsule" pos="-1 0.5 0.3" size="0.2 0.1"/>'
+        '<geom type="sphere" pos="0 -1 0.1" size="0.1"/>'
+    ),
+    "a mesh": world('<geom type="mesh" mesh="rock" pos="0.4 0 0.0"/>', assets=PYRAMID),
+    "a ceiling": world('<geom type="box" pos="0 0 1.5" size="3 3 0.05"/>'),
+    "a thing nested in bodies": world(
+        '<body pos="0.5 0.5 0" euler="0 0 45"><body pos="0.3 0 0.2"><geom type="box" size="0.1 0.3 0.2"/></body></body>'
+    ),
+}
+
+
+def clearance_by_mujoco(xml: str, points: np.ndarray) -> np.ndarray:
+    """Distance of a slim upright robot-high cylinder at each point to the nearest thing, by mj_geomDistance."""
+    spec = mujoco.MjSpec.from_string(xml)
+    probe = spec.worldbody.add_body(name="probe", mocap=True)
+    probe.add_geom(name="probe", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[0.001, 0.066, 0])
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    mine = model.geom("probe").id
+    result = []
+    for x, y in points:
+        data.mocap_pos[0] = (x, y, 0.082)  # the height of the robot, off the ground
+        mujoco.mj_forward(model, data)
+        others = [
+            g
+            for g in range(model.ngeom)
+            if g != mine
+            and not (model.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE or out_of_reach(data, model, g))
+        ]
+        result.append(min(mujoco.mj_geomDistance(model, data, mine, g, 5.0, None) for g in others))
+    return np.array(result)
+
+
+def out_of_reach(data: mujoco.MjData, model: mujoco.MjModel, geom: int) -> bool:
+    """Whether a box lies flat on the ground or overhead; the robot meets neither."""
+    height, half = data.geom_xpos[geom][2], model.geom_size[geom][2]
+    return bool(height + half <= 0.001 or height - half > 1.0)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_clearance_agrees_with_mujoco(name: str) -> None:
+    points = np.random.default_rng(1).uniform(-1.9, 1.9, (60, 2))
+    expected = clearance_by_mujoco(FOREIGN[name], points)
+    mapped = TrueMap.from_world(FOREIGN[name]).clearance_at(points)
+    outside = expected > 0.02
+    assert outside.sum() > 30
+    assert mapped[outside] == pytest.approx(expected[outside], abs=0.035)
+    assert (mapped[expected < -0.05] < 0.0).all()
+
+
+def test_clearance_agrees_with_mujoco_in_generated_worlds() -> None:
+    generated = generate("rooms", 1_000_123)
+    x_min, y_min, x_max, y_max = generated.true_map.bounds
+    points = np.random.default_rng(1).uniform((x_min + 0.4, y_min + 0.4), (x_max - 0.4, y_max - 0.4), (80, 2))
+    expected = clearance_by_mujoco(generated.xml, points)
+    outside = expected > 0.02
+    assert generated.true_map.clearance_at(points)[outside] == pytest.approx(expected[outside], abs=0.05)
+
+
+def test_a_missing_thing_would_be_noticed() -> None:
+    points = np.random.default_rng(1).uniform(-1.9, 1.9, (60, 2))
+    expected = clearance_by_mujoco(FOREIGN["a turned box"], points)
+    mapped = TrueMap.from_world(world()).clearance_at(points)
+    assert abs(mapped - expected).max() > 0.3
+
+
+def test_planes_standing_upright_are_walls() -> None:
+    planes = (
+        '<geom type="plane" size="5 5 0.1"/><geom type="plane" pos="1 0 0" zaxis="-1 0 0" size="3 3 0.1"/>'
+        '<geom type="plane" pos="-1 0 0" zaxis="1 0 0" size="3 3 0.1"/><geom type="box" pos="0 1 0.1" size="1 0.1 0.1"/>'
+    )
+    true_map = TrueMap.from_world(f"<mujoco><worldbody>{planes}</worldbody></mujoco>")
+    assert true_map.clearance_at(np.array([0.7, 0.0])) == pytest.approx(0.3, abs=0.03)
+    assert true_map.clearance_at(np.array([1.2, 0.0])) < 0.0
+
+
+def test_moving_bodies_are_not_on_the_map() -> None:
+    mover = '<body name="moving_1" pos="0 0 0.2"><joint type="slide" axis="1 0 0"/><geom size="0.2" mass="1"/></body>'
+    assert TrueMap.from_world(world(mover)).clearance_at(np.zeros(2)) > 1.5
+    still = mover.replace("moving_1", "still").replace('<joint type="slide" axis="1 0 0"/>', "")
+    assert TrueMap.from_world(world(still)).clearance_at(np.zeros(2)) < 0.0
+
+
+def test_what_has_no_contact_is_no_obstacle() -> None:
+    ghost = '<geom type="box" pos="0 0 0.1" size="0.2 0.2 0.1" contype="0" conaffinity="0"/>'
+    assert TrueMap.from_world(world(ghost)).clearance_at(np.zeros(2)) > 1.5
+
+
+def test_the_shortest_path_goes_round_a_wall_and_not_through_it() -> None:
+    true_map = TrueMap.from_world(world('<geom type="box" pos="0 0.5 0.2" size="0.05 1.5 0.2"/>'))
+    path = true_map.path((-1.0, 0.0), (1.0, 0.0))
+    assert path is not None
+    assert (true_map.clearance_at(path) > RADIUS_M).all()
+    corner = 1.0 + RADIUS_M  # the wall ends at y = -1
+    assert path_length(path) == pytest.approx(2 * math.hypot(0.95, corner) + 0.1, abs=0.15)
+
+
+def test_a_comfortable_path_keeps_further_away_and_is_not_much_longer() -> None:
+    true_map = TrueMap.from_world(world('<geom type="box" pos="0 0.5 0.2" size="0.05 1.5 0.2"/>'))
+    shortest, comfortable = (true_map.path((-1.0, 0.0), (1.0, 0.0), f) for f in (0.0, WALL_FACTOR))
+    assert shortest is not None
+    assert comfortable is not None
+    least = [float(true_map.clearance_at(path).min()) for path in (shortest, comfortable)]
+    assert least[1] > least[0] + 0.05
+    assert path_length(shortest) <= path_length(comfortable) < 1.4 * path_length(shortest)
+
+
+def test_there_is_no_path_through_a_closed_wall() -> None:
+    true_map = TrueMap.from_world(world('<geom type="box" pos="0 0 0.2" size="0.05 2 0.2"/>'))
+    assert true_map.path((-1.0, 0.0), (1.0, 0.0)) is None
+
+
+def test_a_goal_nearer_to_a_wall_than_the_robot_fits_is_reached_as_far_as_it_can_be() -> None:
+    true_map = TrueMap.from_world(world())
+    path = true_map.path((0.0, 0.0), (1.88, 0.0))
+    assert path is not None
+    assert tuple(path[-1]) == (1.88, 0.0)
+
+
+def test_cost_to_go_falls_along_a_path() -> None:
+    true_map = TrueMap.from_world(world('<geom type="box" pos="0 0.5 0.2" size="0.05 1.5 0.2"/>'))
+    path = true_map.path((-1.0, 0.0), (1.0, 0.0))
+    assert path is not None
+    cost = true_map.cost_to_go((1.0, 0.0))
+    along = [true_map.cost_at(cost, point) for point in path]
+    assert all(later < sooner for sooner, later in pairwise(along))
+    assert along[0] == pytest.approx(path_length(path), rel=0.1)
+
+
+def test_a_world_without_anything_in_it_and_a_point_outside_are_bad_input() -> None:
+    empty = '<mujoco><worldbody><geom type="plane" size="5 5 0.1"/></worldbody></mujoco>'
+    with pytest.raises(BadInput, match="no obstacle or wall"):
+        TrueMap.from_world(empty)
+    with pytest.raises(BadInput, match="outside the world"):
+        TrueMap.from_world(world()).path((0.0, 0.0), (50.0, 0.0))
