@@ -119,6 +119,11 @@ class PlannerDefaults(Struct, frozen=True, forbid_unknown_fields=True):
     initial_std: tuple[Positive, ...]
     momentum: Annotated[float, Meta(ge=0.0, lt=1.0)]
     costs: dict[Identifier, Number]
+    std_floor: Fraction = 0.1
+    policy_copies: Annotated[int, Meta(ge=0, le=65536)] = 6
+    comfort_m: Positive = 0.25
+    touch_m: NotNegative = 0.12
+    touch_discount: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.97
 
 
 class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -296,6 +301,10 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
     yield (
         len(m.planner.initial_std) == width,
         f"planner.initial_std must have {width} entries, one for each action",
+    )
+    yield (
+        m.planner.touch_m < m.planner.comfort_m,
+        f"planner.touch_m {m.planner.touch_m:g} must be below comfort_m {m.planner.comfort_m:g}",
     )
 
     for role in ("observe", "imagine", "decode"):

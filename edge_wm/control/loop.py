@@ -21,7 +21,7 @@ from edge_wm.control.clock import Clock
 from edge_wm.control.policy import ARRIVE_M, Decision, Policy
 from edge_wm.control.rate import Rate
 from edge_wm.control.supervisor import Reason, SupervisedCommand, Supervisor
-from edge_wm.planner.icem import PlanError
+from edge_wm.planner.plan import PlanError
 from edge_wm.sensors.observation import Observation, Sensors, all_finite
 from firmware_bridge.bridge import NEUTRAL, Bridge, Command
 

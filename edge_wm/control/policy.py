@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_wm.planner.icem import Plan
+from edge_wm.planner.plan import Plan
 from edge_wm.sensors.observation import Observation
 from firmware_bridge.bridge import Command
 

@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_wm.control.free_space import Box, Circle, FreeSpace
 from edge_wm.errors import BadInput
-from edge_wm.sensors.observation import NO_READING, Array, Observation, all_finite
+from edge_wm.sensors.observation import Observation, all_finite
 from firmware_bridge.bridge import NEUTRAL, Command
 
 if TYPE_CHECKING:
     from edge_wm.robot import Robot
 
-STRAIGHT_RADPS = 0.01
-"""Turning slower than this, the robot drives straight."""
 MOVING = Command(0.02, 0.1)
 """Applied commands above this must change the camera's picture."""
 CREEP_MPS = 0.02
 """Wheels do not turn this slowly: what may only creep is stopped, and says so."""
-AHEAD_RAD = math.radians(50.0)
-"""Beams within this angle of the direction of motion must see for full speed."""
 
 
 class Reason(str, Enum):
@@ -52,37 +49,6 @@ class Reason(str, Enum):
 
 TURNING_ALLOWED = frozenset({Reason.OBSTACLE_AHEAD, Reason.OBSTACLE_BEHIND, Reason.GEOFENCE})
 """These stop the driving and leave the turning, so that the robot can find another way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A geofence with sides along the axes of the odometry frame, metres."""
-
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-
-    def free_distance(self, x: float, y: float, dx: float, dy: float) -> float:
-        """Metres from (x, y) along the unit vector (dx, dy) to the fence; 0 if outside and leaving further."""
-        ways = ((x, dx, self.x_min, self.x_max), (y, dy, self.y_min, self.y_max))
-        return min(
-            (max(0.0, ((high if d > 0.0 else low) - p) / d) for p, d, low, high in ways if d),
-            default=math.inf,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Circle:
-    """A round geofence about the start of the run, metres."""
-
-    radius: float
-
-    def free_distance(self, x: float, y: float, dx: float, dy: float) -> float:
-        """As ``Box.free_distance``."""
-        outwards = x * dx + y * dy
-        square = outwards**2 - (x * x + y * y - self.radius**2)
-        return max(0.0, math.sqrt(square) - outwards) if square > 0.0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +162,11 @@ class Supervisor:
         self._late = Latch(c.late_ticks, c.recover_ticks)
         self._sequence: int | None = None
         self._checksum = 0
-        self._ring: list[float] = []
-        self._ring_age: list[int] = []
+        self._free_space = FreeSpace(
+            radius_m=c.radius_m + c.margin_m,
+            beam_half_angle_rad=c.beam_half_angle_rad,
+            hold_ticks=c.dropout_hold_ticks,
+        )
 
     def emergency_stop(self) -> None:
         """From now on only rest is sent, at once and without a ramp, until ``start``."""
@@ -225,7 +194,8 @@ class Supervisor:
             applied = NEUTRAL
         finite = observation is not None and all_finite(observation)
         self._dead_reckon(observation if finite else None, applied, now)
-        self._remember_ring(observation if finite else None, applied)
+        ring = observation.arrays.get("range") if observation is not None and finite else None
+        self._free_space.update(ring, abs(applied.v) * self._tick_s)
         reason = self._fault(observation, now, applied, late)
         self._last_check = now
         if self._emergency:
@@ -290,21 +260,6 @@ class Supervisor:
             yaw + w * seconds,
         )
 
-    def _remember_ring(self, observation: Observation | None, applied: Command) -> None:
-        """Keep the last good reading of each beam and its age; the robot may have come nearer meanwhile."""
-        ring: Array | None = observation.arrays.get("range") if observation is not None else None
-        if ring is None:
-            ring = np.full(len(self._ring), NO_READING)
-        if len(self._ring) != len(ring):
-            self._ring, self._ring_age = [0.0] * len(ring), [self.config.dropout_hold_ticks + 1] * len(ring)
-        travelled = abs(applied.v) * self._tick_s
-        for beam, reading in enumerate(ring.tolist()):
-            if reading != NO_READING:
-                self._ring[beam], self._ring_age[beam] = reading, 0
-            else:
-                self._ring[beam] = max(0.0, self._ring[beam] - travelled)
-                self._ring_age[beam] += 1
-
     def _within_speeds(self, wanted: Command, limited: list[str]) -> Command:
         c = self.config
         v = min(max(wanted.v, -c.max_reverse_v), c.max_v)
@@ -320,7 +275,7 @@ class Supervisor:
         if target.v == 0.0:
             return target, None
         forward = target.v > 0.0
-        free_range, blind = self._free_by_ring(target)
+        free_range, blind = self._free_space.along(target)
         x, y, yaw = self._pose
         sign = 1.0 if forward else -1.0
         fence = self.config.geofence
@@ -342,22 +297,6 @@ class Supervisor:
                 limited.append(name)
                 speed, reason = (allowed, None) if allowed >= CREEP_MPS else (0.0, stop)
         return Command(sign * speed, target.w), reason
-
-    def _free_by_ring(self, target: Command) -> tuple[float, bool]:
-        """Metres free along the arc of ``target``, and whether a beam that must see has nothing to say."""
-        c = self.config
-        free, blind = math.inf, False
-        for beam, (reading, age) in enumerate(zip(self._ring, self._ring_age, strict=True)):
-            bearing = math.remainder(2.0 * math.pi * beam / len(self._ring), 2.0 * math.pi)
-            if age > c.dropout_hold_ticks:
-                off = abs(bearing) if target.v > 0.0 else math.pi - abs(bearing)
-                blind = blind or off <= AHEAD_RAD
-                continue
-            # What was seen may stand anywhere across the cone of the beam: take the worst place.
-            for angle in (bearing - c.beam_half_angle_rad, bearing, bearing + c.beam_half_angle_rad):
-                x, y = reading * math.cos(angle), reading * math.sin(angle)
-                free = min(free, free_along_arc(x, y, target, c.radius_m + c.margin_m))
-        return free, blind
 
     def _speed_to_stop_in(self, distance: float) -> float:
         """The speed v with ``v * latency + v^2 / (2 * decel) = distance``."""
@@ -395,31 +334,3 @@ def _approach(now: float, target: float, up: float, down: float) -> float:
         target = 0.0  # first to rest, then the other way
     step = down if abs(target) < abs(now) else up
     return min(max(target, now - step), now + step)
-
-
-def free_along_arc(x: float, y: float, motion: Command, radius: float) -> float:
-    """Metres that a disc can move along an arc until it touches a point.
-
-    Args:
-        x: the point in the frame of the robot, forward, metres.
-        y: and to its left.
-        motion: body velocity with v not zero; its curvature w / v is the arc's.
-        radius: of the disc.
-
-    Returns:
-        0 if they touch and the motion presses on; infinity if the disc passes by.
-    """
-    if motion.v < 0.0:  # seen from behind, a reversing robot drives forward and turns the same way
-        x, y = -x, -y
-    if x * x + y * y <= radius * radius:
-        return 0.0 if x > 0.0 else math.inf
-    if abs(motion.w) < STRAIGHT_RADPS:
-        return x - math.sqrt(radius * radius - y * y) if x > 0.0 and abs(y) < radius else math.inf
-    turn_radius = abs(motion.v / motion.w)
-    to_centre = turn_radius - (y if motion.w > 0.0 else -y)
-    distance = math.hypot(x, to_centre)
-    if abs(distance - turn_radius) >= radius:
-        return math.inf
-    cosine = (distance**2 + turn_radius**2 - radius**2) / (2.0 * distance * turn_radius)
-    angle = math.atan2(x, to_centre) % (2.0 * math.pi) - math.acos(min(1.0, max(-1.0, cosine)))
-    return turn_radius * max(0.0, angle)

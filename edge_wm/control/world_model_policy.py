@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from edge_wm.control.clock import Clock
 from edge_wm.control.policy import ARRIVE_M, Decision
-from edge_wm.planner.icem import ICEM, PlanError
+from edge_wm.control.trail import Trail
+from edge_wm.planner.icem import ICEM
+from edge_wm.planner.plan import PlanError
 from edge_wm.sensors.observation import Observation
 from firmware_bridge.bridge import NEUTRAL, Command
 
@@ -54,6 +56,7 @@ class WorldModelPolicy:
         self._applied = np.zeros(2, dtype=np.float32)
         self.observe_s = 0.0
         """Real seconds that the last ``act`` spent in ``observe``."""
+        self._trail = Trail()
         self.reset((0.0, 0.0))
 
     @property
@@ -67,6 +70,7 @@ class WorldModelPolicy:
         self._state = self._model.initial_state()
         self._planner.reset()
         self._reused = 0
+        self._trail.forget()
 
     def act(self, observation: Observation, applied: Command, deadline: float) -> Decision:
         """See ``Policy.act``."""
@@ -80,8 +84,14 @@ class WorldModelPolicy:
         if distance <= self._arrive_m:
             return Decision(NEUTRAL, None, distance)
         self._applied[:] = applied.v, applied.w
+        self._trail.note(observation.time, float(pose[0]), float(pose[1]))
         plan = self._planner.plan(
-            self._state, self._goal, applied=self._applied, deadline=deadline, clock=self._clock
+            self._state,
+            self._goal,
+            applied=self._applied,
+            visited=self._trail.visited,
+            deadline=deadline,
+            clock=self._clock,
         )
         self._reused = self._reused + 1 if plan.iterations == 0 else 0
         if self._reused > MAX_REUSED_PLANS:

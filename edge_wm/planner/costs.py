@@ -7,7 +7,7 @@ export, and a cost whose outcome the model does not give drops out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,14 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "effort": 0.02,
     "smoothness": 0.1,
     "reverse": 0.3,
+    "revisit": 0.0,
 }
+
+
+NOWHERE: Array = np.zeros((0, 2), dtype=np.float32)
+
+REVISIT_M = 0.35
+"""A plan that ends this near to a visited place goes back to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +54,14 @@ class Imagined:
         actions: float32[N, H, A], inside the limits.
         goal: float32[G]; the first two are x, y in the odometry frame.
         applied: float32[A], the last action that was really sent.
+        visited: float32[T, 2], places in the odometry frame where the robot was some time ago.
     """
 
     outcomes: Mapping[str, Array]
     actions: Array
     goal: Array
     applied: Array
+    visited: Array = field(default_factory=lambda: NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,9 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """Arrays to calculate in, allocated once: float32[N, H], float32[N, H] and float32[N, H, A]."""
+    """Arrays to calculate in, allocated once: float32[N], float32[N, H], float32[N, H] and float32[N, H, A]."""
 
+    candidates: Array
     steps: Array
     more_steps: Array
     actions: Array
@@ -88,8 +98,22 @@ Cost = Callable[[Imagined, Scale, Scratch, Array], None]
 
 
 def value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
-    """Metres still to go from the last imagined pose, as the model predicts them."""
-    np.clip(imagined.outcomes["value"], 0.0, FAR_M, out=out)
+    """Metres still to go from the last imagined pose, as the model predicts them.
+
+    What lies behind a touch is not reached: with the probability of a touch, the way still to go is that of now.
+    Without this, a wall costs no more than the weight of ``collision``, and a long enough detour is "saved" by
+    driving through it.
+    """
+    outcomes = imagined.outcomes
+    np.clip(outcomes["value"], 0.0, FAR_M, out=out)
+    if "collision" in outcomes and "cost_to_go" in outcomes:
+        touch, lost = scratch.candidates, scratch.steps[:, 0]
+        collision(imagined, scale, scratch, touch)
+        now = min(float(outcomes["cost_to_go"][:, 0].mean()), FAR_M)
+        np.subtract(now, out, out=lost)
+        np.maximum(lost, 0.0, out=lost)
+        lost *= touch
+        out += lost
 
 
 def terminal(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
@@ -133,13 +157,9 @@ def uncertainty(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) 
 
 
 def progress(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
-    """Mean straight-line metres to the goal along the path: of two equal ends, the sooner one."""
-    path, x, y = imagined.outcomes[POSE], scratch.steps, scratch.more_steps
-    np.subtract(path[:, :, 0], imagined.goal[0], out=x)
-    np.subtract(path[:, :, 1], imagined.goal[1], out=y)
-    np.hypot(x, y, out=x)
-    np.minimum(x, FAR_M, out=x)
-    x.mean(axis=1, out=out)
+    """Mean metres still to go along the path, as the model predicts them: of two equal ends, the sooner one."""
+    np.clip(imagined.outcomes["cost_to_go"], 0.0, FAR_M, out=scratch.steps)
+    scratch.steps.mean(axis=1, out=out)
 
 
 def effort(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
@@ -166,16 +186,24 @@ def reverse(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> N
     scratch.steps.mean(axis=1, out=out)
 
 
+def revisit(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """How many visited places the last imagined pose is near to: the way out of going round in circles."""
+    last = imagined.outcomes[POSE][:, -1, :2]
+    gap = last[:, None] - imagined.visited
+    np.sum(np.einsum("ntd,ntd->nt", gap, gap) < REVISIT_M**2, axis=1, out=out)
+
+
 COSTS: Mapping[str, tuple[Cost, tuple[str, ...]]] = {
     "value": (value, ("value",)),
     "terminal": (terminal, (POSE,)),
     "collision": (collision, ("collision",)),
     "clearance": (clearance, ("clearance",)),
     "uncertainty": (uncertainty, ("uncertainty",)),
-    "progress": (progress, (POSE,)),
+    "progress": (progress, ("cost_to_go",)),
     "effort": (effort, ()),
     "smoothness": (smoothness, ()),
     "reverse": (reverse, ()),
+    "revisit": (revisit, (POSE,)),
 }
 """Every cost with the outcomes that it needs."""
 
@@ -204,6 +232,7 @@ class CostSum:
         self._scale = scale
         horizon, actions = len(scale.discount), len(scale.half_range)
         self._scratch = Scratch(
+            candidates=np.zeros(candidates, dtype=np.float32),
             steps=np.zeros((candidates, horizon), dtype=np.float32),
             more_steps=np.zeros((candidates, horizon), dtype=np.float32),
             actions=np.zeros((candidates, horizon, actions), dtype=np.float32),
@@ -215,30 +244,34 @@ class CostSum:
     def total(self, imagined: Imagined) -> Array:
         """Cost of every candidate, float32[N], valid until the next call.
 
-        A candidate is infinitely dear if any outcome that a cost reads is not finite for it: clipping must not
-        turn a broken prediction into a good one.
+        A candidate is infinitely dear if its poses, or any outcome that a cost reads, are not finite: clipping must
+        not turn a broken prediction into a good one, and poses that no cost reads are still where the plan leads.
 
         Raises:
             BadInput: the model gives no outcome that leads to a goal.
         """
         self._total.fill(0.0)
         self._usable.fill(True)
+        if POSE in imagined.outcomes:
+            self._only_finite(imagined.outcomes[POSE])
         leads_to_goal = False
         for name, weight in self._weights.items():
             cost, needs = COSTS[name]
             if any(outcome not in imagined.outcomes for outcome in needs):
                 continue
             for outcome in needs:
-                array = imagined.outcomes[outcome]
-                self._usable &= np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+                self._only_finite(imagined.outcomes[outcome])
             cost(imagined, self._scale, self._scratch, self._one)
             self._one *= weight
             self._total += self._one
             leads_to_goal = leads_to_goal or name in GOAL_COSTS
         if not leads_to_goal:
             raise BadInput(
-                f"imagine outcomes {sorted(imagined.outcomes)}: none leads to a goal: the model must give 'value' or "
-                f"{POSE!r}, and its cost (value, terminal or progress) a weight"
+                f"imagine outcomes {sorted(imagined.outcomes)}: none leads to a goal: the model must give 'value', "
+                f"'cost_to_go' or {POSE!r}, and its cost (value, progress or terminal) a weight"
             )
         self._total[~self._usable] = np.inf
         return self._total
+
+    def _only_finite(self, outcome: Array) -> None:
+        self._usable &= np.isfinite(outcome).all(axis=tuple(range(1, outcome.ndim)))

@@ -9,43 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_wm.control.clock import Clock, MonotonicClock
 from edge_wm.errors import BadInput
-from edge_wm.planner.costs import DEFAULT_WEIGHTS, POSE, CostSum, Imagined, Scale
+from edge_wm.planner.costs import NOWHERE, POSE, Array, CostSum, Imagined, Scale
 from edge_wm.planner.noise import NoiseRing
+from edge_wm.planner.plan import ActionLimits, Plan, PlanError, PlannerConfig, Primitive
 
 if TYPE_CHECKING:
-    from edge_wm.bundle.manifest import Manifest, PlannerDefaults
-
-Array = npt.NDArray[Any]
-Primitive = tuple[tuple[float, ...], ...]
-
-PRIMITIVES: tuple[Primitive, ...] = (
-    ((0.0, 0.8),),
-    ((0.0, -0.8),),
-    ((0.0, 0.8), (0.8, 0.0), (0.8, 0.0)),
-    ((0.0, -0.8), (0.8, 0.0), (0.8, 0.0)),
-    ((0.8, 0.0),),
-)
-"""Ways out of a local minimum that noise around the last plan hardly ever finds: turn left, turn right, turn and
-then go, go straight.  A primitive is a row of actions that share the horizon evenly, each number a share of the
-limit on its side of zero."""
+    from edge_wm.bundle.manifest import Manifest
 
 RING_PLANS = 4
 """Plans whose noise is drawn ahead."""
 
 TIME_MARGIN = 1.2
 """An iteration is begun only if this many times its expected duration is left."""
-
-
-class PlanError(Exception):
-    """There is no plan: nothing that the model imagined can be used.  The supervisor stops the robot."""
 
 
 class Imaginer(Protocol):
@@ -59,106 +40,6 @@ class Imaginer(Protocol):
     def imagine(self, state: Mapping[str, Array], actions: Array, goal: Array) -> Mapping[str, Array]:
         """Outcomes of float32[N, H, A] actions; valid until the next call."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ActionLimits:
-    """Least and greatest value of each of the A numbers of an action: v in m/s, w in rad/s."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.low) != len(self.high) or not all(
-            a < b for a, b in zip(self.low, self.high, strict=True)
-        ):
-            raise BadInput(f"action limits: low {self.low} must be below high {self.high}, number by number")
-
-
-@dataclass(frozen=True, slots=True)
-class PlannerConfig:
-    """Settings of the planner.
-
-    Attributes:
-        iterations: at most so many calls of ``imagine`` a plan.
-        elites: the cheapest candidates, from which the next mean comes.
-        keep_fraction: share of the elites that is carried into the next iteration and the next plan.
-        noise_beta: exponent of the noise's spectrum; 0 white, 2 Brownian.
-        initial_std: standard deviation of each action in its own unit at the start of every plan.
-        std_floor: share of ``initial_std`` below which it never shrinks.
-        momentum: share of the old mean and deviation in the new.
-        policy_copies: noisy copies of the model's own proposals.
-        weights: weight of each cost, see ``edge_wm.planner.costs``.
-        comfort_m: clearance of the robot's centre below which closeness costs.
-        touch_m: clearance of its centre at which it touches: its radius.
-        touch_discount: how much a touch counts per step that it is further away.
-        primitives: see ``PRIMITIVES``.
-    """
-
-    iterations: int = 3
-    elites: int = 8
-    keep_fraction: float = 0.3
-    noise_beta: float = 2.0
-    initial_std: tuple[float, ...] = (0.2, 1.0)
-    std_floor: float = 0.1
-    momentum: float = 0.1
-    policy_copies: int = 6
-    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
-    comfort_m: float = 0.25
-    touch_m: float = 0.12
-    touch_discount: float = 0.97
-    primitives: tuple[Primitive, ...] = PRIMITIVES
-
-    def __post_init__(self) -> None:
-        for name, right in {
-            "iterations": self.iterations >= 1,
-            "elites": self.elites >= 1,
-            "keep_fraction": 0.0 <= self.keep_fraction <= 1.0,
-            "noise_beta": self.noise_beta >= 0.0,
-            "initial_std": all(std > 0.0 for std in self.initial_std),
-            "std_floor": 0.0 <= self.std_floor <= 1.0,
-            "momentum": 0.0 <= self.momentum < 1.0,
-            "policy_copies": self.policy_copies >= 0,
-            "comfort_m": self.comfort_m > self.touch_m,
-            "touch_discount": 0.0 < self.touch_discount <= 1.0,
-        }.items():
-            if not right:
-                raise BadInput(f"planner: {name} = {getattr(self, name)} is outside its range")
-
-    @classmethod
-    def from_defaults(cls, defaults: PlannerDefaults) -> PlannerConfig:
-        """The settings that a bundle was evaluated with."""
-        return cls(
-            iterations=defaults.iterations,
-            elites=defaults.elites,
-            keep_fraction=defaults.keep_fraction,
-            noise_beta=defaults.noise_beta,
-            initial_std=tuple(defaults.initial_std),
-            momentum=defaults.momentum,
-            weights=dict(defaults.costs),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A chosen action sequence with its imagined outcome.  The arrays are copies and belong to the receiver.
-
-    Attributes:
-        actions: float32[H, A].
-        poses: float32[H, 3], x, y, yaw in the odometry frame; None if the model gives none.
-        cost: in metres of detour; NaN if ``iterations`` is 0.
-        iterations: calls of ``imagine`` that were made; 0 means that there was no time and this is the
-            previous plan, shifted by one tick.
-        candidates: float32[N, H, 3], poses of the last iteration's candidates, or None.
-        candidate_costs: float32[N], infinite where the model's outcome was not finite; empty if none ran.
-    """
-
-    actions: Array
-    poses: Array | None
-    cost: float
-    iterations: int
-    candidates: Array | None
-    candidate_costs: Array
 
 
 class ICEM:
@@ -235,6 +116,7 @@ class ICEM:
         goal: Array,
         *,
         applied: Array | None = None,
+        visited: Array = NOWHERE,
         deadline: float | None = None,
         clock: Clock | None = None,
     ) -> Plan:
@@ -244,6 +126,7 @@ class ICEM:
             state: latent state.
             goal: float32[G].
             applied: float32[A], the last action really sent; rest if None.
+            visited: float32[T, 2], places where the robot was some time ago, in the odometry frame.
             deadline: when the plan must be there, on ``clock``; None for all iterations.
             clock: the machine's if None.
 
@@ -275,7 +158,7 @@ class ICEM:
             self._sample()
             self._place(self._first_rows(warm) if iterations == 0 else self._later_rows(proposals))
             outcomes = self._model.imagine(state, self._actions, goal)
-            costs = self._costs.total(Imagined(outcomes, self._actions, goal, self._applied))
+            costs = self._costs.total(Imagined(outcomes, self._actions, goal, self._applied, visited))
             order = np.argsort(costs, kind="stable")
             cheapest = int(order[0])
             if not np.isfinite(costs[cheapest]):

@@ -36,6 +36,13 @@ def test_a_manifest_survives_encoding(facts: Facts) -> None:
     assert decoded.ticks_per_step == 2
 
 
+def test_planner_settings_that_a_manifest_leaves_out_have_defaults(facts: Facts) -> None:
+    optional = ("std_floor", "policy_copies", "comfort_m", "touch_m", "touch_discount")
+    short = {name: value for name, value in facts["planner"].items() if name not in optional}
+    assert len(short) == len(facts["planner"]) - len(optional)
+    assert decode(facts | {"planner": short}) == decode(facts)
+
+
 def test_graph_shapes_follow_from_the_manifest() -> None:
     assert [str(spec) for spec in manifest().graph_inputs("imagine")] == [
         "memory float32[5]",
@@ -81,6 +88,11 @@ REFUSALS: dict[str, tuple[Callable[[Facts], None], str]] = {
     "a step that is no whole number of ticks": (put(0.25, "imagine", "step_s"), "imagine.step_s"),
     "no candidates": (put(0, "imagine", "candidates"), "$.imagine.candidates"),
     "more elites than candidates": (put(5, "planner", "elites"), "planner.elites"),
+    "a comfortable clearance that touches": (
+        put(0.12, "planner", "comfort_m"),
+        "planner.touch_m 0.12 must be",
+    ),
+    "a touch that counts for nothing": (put(0, "planner", "touch_discount"), "$.planner.touch_discount"),
     "a deviation too many": (put([1, 1, 1], "planner", "initial_std"), "planner.initial_std"),
     "a limit too few": (put([0], "action", "low"), "action.low"),
     "limits the wrong way round": (put([1.0, 0.0], "action", "low"), "action v"),

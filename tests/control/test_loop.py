@@ -15,7 +15,7 @@ import pytest
 from edge_wm.control.clock import SimulatedClock
 from edge_wm.control.loop import GIVE_UP_S, RESERVE_S, Loop, Outcome, RunResult, Tick
 from edge_wm.control.supervisor import Reason, Supervisor, SupervisorConfig
-from edge_wm.planner.icem import PlanError
+from edge_wm.planner.plan import PlanError
 from firmware_bridge.bridge import NEUTRAL, BridgeError, Command
 from tests.control.fakes import FORWARD, TICK_S, FakeBridge, FakePolicy, FakeSensors
 

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_wm.control.free_space import Box, Circle, free_along_arc
 from edge_wm.control.supervisor import (
-    Box,
-    Circle,
     Reason,
     SupervisedCommand,
     Supervisor,
     SupervisorConfig,
-    free_along_arc,
 )
 from edge_wm.errors import BadInput
 from firmware_bridge.bridge import NEUTRAL, Command

@@ -9,7 +9,8 @@ from edge_wm.control.clock import SimulatedClock
 from edge_wm.control.loop import Loop, Outcome
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import MAX_REUSED_PLANS, WorldModelPolicy
-from edge_wm.planner.icem import ICEM, HorizonShift, PlanError, PlannerConfig
+from edge_wm.planner.icem import ICEM, HorizonShift
+from edge_wm.planner.plan import PlanError, PlannerConfig
 from firmware_bridge.bridge import NEUTRAL, Command
 from tests.control.fakes import TICK_S, FakeBridge, FakeSensors, observe
 from tests.planner.point_robot import LIMITS, PointRobot, unicycle

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from edge_wm.planner.icem import ActionLimits
+from edge_wm.planner.plan import ActionLimits
 
 LIMITS = ActionLimits(low=(-0.15, -2.5), high=(0.5, 2.5))
 
@@ -52,12 +52,13 @@ class PointRobot:
         clearance = np.full(poses.shape[:2], 5.0, dtype=np.float32)
         for x, y, radius in self.obstacles:
             clearance = np.minimum(clearance, np.hypot(poses[:, :, 0] - x, poses[:, :, 1] - y) - radius)
-        value = np.hypot(poses[:, -1, 0] - goal[0], poses[:, -1, 1] - goal[1])
+        cost_to_go = np.hypot(poses[:, :, 0] - goal[0], poses[:, :, 1] - goal[1]).astype(np.float32)
         outcomes = {
             "imagined_pose": poses,
             "clearance": clearance,
             "collision": (clearance < 0.12).astype(np.float32),
-            "value": value.astype(np.float32),
+            "value": cost_to_go[:, -1],
+            "cost_to_go": cost_to_go,
         }
         return outcomes | self.extra
 

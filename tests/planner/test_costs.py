@@ -33,12 +33,23 @@ def test_value_counts_metres_and_is_clipped():
     assert total(imagined(value=[1.5, -2.0, 1e9])).tolist() == [1.5, 0.0, 50.0]
 
 
-def test_terminal_and_progress_measure_the_distance_to_the_goal():
+def test_terminal_measures_the_distance_to_the_goal_from_the_last_pose():
     poses = np.zeros((N, H, 3))
     poses[0, :, 0] = (0.25, 0.5, 0.75, 1.0)
     poses[1, :, 0] = (0.0, 0.0, 0.0, 1.0)
     assert total(imagined(imagined_pose=poses), terminal=1.0) == pytest.approx([0.0, 0.0, 1.0])
-    assert total(imagined(imagined_pose=poses), progress=1.0) == pytest.approx([0.375, 0.75, 1.0])
+
+
+def test_progress_is_the_mean_of_the_predicted_cost_to_go_and_is_clipped():
+    cost_to_go = [[0.75, 0.5, 0.25, 0.0], [1.0, 1.0, 1.0, 0.0], [-2.0, 1e9, 0.0, 0.0]]
+    assert total(imagined(cost_to_go=cost_to_go), progress=1.0) == pytest.approx([0.375, 0.75, 12.5])
+
+
+def test_progress_reads_the_prediction_and_not_the_poses():
+    poses = np.full((N, H, 3), 7.0)
+    assert total(imagined(imagined_pose=poses), progress=1.0).tolist() == [0.0, 0.0, 0.0]
+    ahead = imagined(imagined_pose=poses, cost_to_go=np.full((N, H), 2.0))
+    assert total(ahead, progress=1.0).tolist() == [2.0, 2.0, 2.0]
 
 
 def test_collision_is_the_probability_of_having_touched_anything():
@@ -98,6 +109,19 @@ def test_clipping_does_not_turn_a_broken_outcome_into_a_good_one(broken):
 def test_a_broken_outcome_that_carries_no_weight_does_no_harm():
     collision = np.full((N, H), np.nan)
     assert np.isfinite(total(imagined(collision=collision), collision=0.0)).all()
+
+
+def test_a_broken_pose_is_a_broken_candidate_even_where_no_cost_reads_it():
+    poses = np.zeros((N, H, 3))
+    poses[1, 2, 0] = math.nan
+    assert np.isfinite(total(imagined(imagined_pose=poses))).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("name", "outcome"), [("progress", "cost_to_go"), ("terminal", "imagined_pose")])
+def test_any_cost_that_measures_the_way_to_the_goal_is_enough(name, outcome):
+    shape = {"cost_to_go": (N, H), "imagined_pose": (N, H, 3)}[outcome]
+    only = Imagined({outcome: np.zeros(shape)}, np.zeros((N, H, 2)), np.zeros(2), np.zeros(2))
+    assert total(only, **{name: 1.0}).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_model_without_any_way_to_the_goal_is_refused():

@@ -1,0 +1,155 @@
+"""Everything between the sensors and the bridge of one robot: its world model, planner and supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_wm.bundle.load import load_bundle
+from edge_wm.bundle.manifest import Manifest, Precision
+from edge_wm.control.clock import Clock
+from edge_wm.control.loop import Loop, RunResult, Tick
+from edge_wm.control.supervisor import Supervisor, SupervisorConfig
+from edge_wm.control.world_model_policy import POSE, WorldModelPolicy
+from edge_wm.errors import BadInput
+from edge_wm.planner.icem import ICEM
+from edge_wm.planner.plan import ActionLimits, PlanError, PlannerConfig
+from edge_wm.record.tick_record import LocalMap
+from edge_wm.robot import Limits, Robot
+from edge_wm.sensors.observation import Observation, Sensors
+from edge_wm.world_model import WorldModel
+from firmware_bridge.bridge import NEUTRAL, Bridge
+
+REHEARSED_TICKS = 2
+"""The first plan is cold, the second one warm: after both, everything has run once."""
+
+LOCAL_MAP, KNOWN = "local_map", "known"
+"""Decode heads float32[R, C] that pictures show: cells along the odometry frame's axes, the robot's in the middle."""
+LOCAL_MAP_CELL_M = 0.15
+
+
+class Pilot:
+    """Drives one robot by one model; made once, for any number of goals.
+
+    Args:
+        robot: whose sensors, limits and rates the model must fit.
+        bundle: directory of the model.
+        clock: the loop's.
+        precision: of the graphs; the board's choice when left out.
+        seed: of the planner's noise.
+
+    Raises:
+        BadInput: the bundle cannot be used, or not by this robot.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        bundle: Path,
+        clock: Clock,
+        *,
+        precision: Precision | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.robot = robot
+        self.precision: Precision = precision or robot.board.engine.precision
+        loaded = load_bundle(bundle, precisions=(self.precision,), golden=False)
+        _refuse_misfit(robot, loaded.manifest, bundle)
+        self.model = WorldModel(loaded, self.precision, robot.board.engine.threads)
+        self.policy = planning_policy(self.model, robot.limits, clock, seed)
+        self._supervisor = Supervisor(SupervisorConfig.from_robot(robot), robot.rates.tick_s)
+        self._clock = clock
+        heads = {head.name for head in loaded.manifest.heads if head.role == "decode"}
+        graphs = {(graph.role, graph.precision) for graph in loaded.manifest.graphs}
+        self._has_map = LOCAL_MAP in heads and ("decode", self.precision) in graphs
+        self._has_known = KNOWN in heads
+
+    def rehearse(self) -> None:
+        """Run every part once, while nothing moves: the first tick of a drive then lasts no longer than the next."""
+        arrays = {
+            spec.name: np.zeros(spec.shape, dtype=spec.dtype) for spec in self.model.manifest.observation
+        }
+        self.policy.reset((1.0, 0.0))
+        for number in range(REHEARSED_TICKS):
+            try:
+                self.policy.act(Observation(0.0, number, arrays), NEUTRAL, self._clock.now() + 1.0)
+            except PlanError:
+                return  # a model that makes nothing of an empty picture may well drive
+            self.policy.draw_ahead()
+        self.local_map()
+
+    def drive(
+        self,
+        sensors: Sensors,
+        bridge: Bridge,
+        goal_xy: tuple[float, float],
+        on_tick: Sequence[Callable[[Tick], None]] = (),
+    ) -> RunResult:
+        """Drive to a goal in the odometry frame, metres.  The bridge is connected; it is stopped at the end."""
+        loop = Loop(
+            sensors,
+            self.policy,
+            self._supervisor,
+            bridge,
+            self._clock,
+            self.robot.rates.tick_s,
+            on_tick=[*on_tick, lambda tick: self.policy.draw_ahead()],
+        )
+        return loop.run(goal_xy)
+
+    def local_map(self) -> LocalMap | None:
+        """What the model imagines around the robot now, in memory of its own; None if it has no such heads.
+
+        Takes an inference: call it after the command has been sent.
+        """
+        if not self._has_map:
+            return None
+        pictures = self.model.decode(self.policy.state)
+        x, y, yaw = (float(value) for value in self.policy.state[POSE])
+        known = pictures[KNOWN].copy() if self._has_known else None
+        return LocalMap.around((x, y, yaw), pictures[LOCAL_MAP].copy(), known, LOCAL_MAP_CELL_M)
+
+
+def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int = 0) -> WorldModelPolicy:
+    """The policy that plans in what ``model`` imagines, with the planner settings of its bundle.
+
+    Raises:
+        BadInput: the model is not one to drive a robot by (v, w) to a point.
+    """
+    manifest = model.manifest
+    if manifest.action.names != ("v", "w"):
+        raise BadInput(f"{manifest.name}: its actions are {manifest.action.names}; a command is ('v', 'w')")
+    if manifest.goal.shape != (2,):
+        raise BadInput(f"{manifest.name}: its goal has shape {list(manifest.goal.shape)}; a point is x, y")
+    if (POSE, (3,)) not in ((tensor.name, tensor.shape) for tensor in manifest.state):
+        raise BadInput(f"{manifest.name}: its latent state has no tensor {POSE!r} of shape [3]: x, y, yaw")
+    # The model was trained within its limits, the robot drives within its own: plan within both.
+    allowed = ActionLimits(
+        tuple(
+            max(pair)
+            for pair in zip(manifest.action.low, (-limits.max_reverse_v, -limits.max_w), strict=True)
+        ),
+        tuple(min(pair) for pair in zip(manifest.action.high, (limits.max_v, limits.max_w), strict=True)),
+    )
+    config = PlannerConfig.from_defaults(manifest.planner)
+    return WorldModelPolicy(model, ICEM(model, config, allowed, seed), clock)
+
+
+def _refuse_misfit(robot: Robot, manifest: Manifest, bundle: Path) -> None:
+    """Refuse a model that was made for other rates or sensors than the robot's."""
+    camera, ring = robot.sensors.camera, robot.sensors.range
+    if abs(manifest.tick_s - robot.rates.tick_s) > 1e-6:
+        raise BadInput(
+            f"{bundle}: the model ticks every {manifest.tick_s:g} s, robot {robot.name} every"
+            f" {robot.rates.tick_s:g} s: set rates.tick_s, or use a model made for this rate"
+        )
+    fitted = {"camera": (camera.height, camera.width, 3), "range": (ring.beams,)}
+    for spec in manifest.observation:
+        shape = fitted.get(spec.name, spec.shape)
+        if spec.shape != shape:
+            raise BadInput(
+                f"{bundle}: the model takes {spec.name} of shape {list(spec.shape)}, robot {robot.name} gives"
+                f" {list(shape)}: use a model made for these sensors"
+            )

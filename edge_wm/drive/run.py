@@ -1,0 +1,180 @@
+"""One run: one or more tasks driven one after the other, watched live, and recorded in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_wm.control.clock import Clock, MonotonicClock, SimulatedClock
+from edge_wm.control.loop import Outcome
+from edge_wm.drive.pilot import Pilot
+from edge_wm.drive.simulated import SimulatedRobot, SimulatedTask, save_generated
+from edge_wm.drive.tick_records import TickRecords
+from edge_wm.errors import BadInput
+from edge_wm.record.live import LiveView
+from edge_wm.record.recorder import RunRecorder
+from edge_wm.record.run_folder import create_run_folder
+from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
+from edge_wm.robot import Robot
+
+SIMULATED = "sim"
+"""Kind of sensors and bridge of the simulated robot."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run is driven and what is kept of it.
+
+    Attributes:
+        runs: where the run's folder is made.
+        view: show it live on the terminal.
+        pictures: make the video, the picture and the report.
+        fast: simulated time instead of the machine's; no deadline can then be missed.
+        json_file: where to write the summary once more.
+    """
+
+    runs: Path = Path("runs")
+    view: bool = True
+    pictures: bool = True
+    fast: bool = False
+    json_file: Path | None = None
+
+    def clock(self) -> Clock:
+        """A new clock to drive by."""
+        return SimulatedClock() if self.fast else MonotonicClock()
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What a run left.
+
+    Attributes:
+        folder: everything recorded.
+        summary: as in its ``summary.json``.
+        interrupted: somebody stopped it.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    interrupted: bool
+
+
+def refuse_other_than_simulated(robot: Robot) -> None:
+    """Raise BadInput for a robot whose sensors or bridge nobody here can talk to."""
+    for part, kind in (("sensors", robot.sensors.kind), ("bridge", robot.bridge.kind)):
+        if kind != SIMULATED:
+            raise BadInput(f"robot {robot.name}: {part}.kind: no driver for {kind!r}; there is {SIMULATED!r}")
+
+
+def run_tasks(
+    title: str,
+    pilot: Pilot,
+    clock: Clock,
+    tasks: list[SimulatedTask],
+    options: RunOptions,
+    say: Callable[[str], object],
+) -> RunEnd:
+    """Drive every task, and record.
+
+    Args:
+        title: heading of the report.
+        pilot: who drives; made with ``clock``.
+        clock: from ``options.clock()``.
+        tasks: at least one.
+        options: see there.
+        say: prints a line for the person.
+
+    Raises:
+        BadInput: the run cannot be recorded; nothing has moved.
+    """
+    if options.json_file is not None and not options.json_file.resolve().parent.is_dir():
+        raise BadInput(
+            f"{options.json_file}: cannot be written: there is no folder {options.json_file.parent}"
+        )
+    folder = create_run_folder(options.runs)
+    save_generated(folder / "worlds", tasks)
+    recorder = RunRecorder(folder, tick_s=pilot.robot.rates.tick_s, title=title, pictures=options.pictures)
+    interrupted = False
+    view: LiveView | None = None
+    try:
+        pilot.rehearse()
+        with contextlib.ExitStack() as stack:
+            if options.view:
+                view = stack.enter_context(LiveView(len(tasks)))
+            for number, task in enumerate(tasks, 1):
+                result = _drive_task(pilot, clock, task, number, len(tasks), recorder, view, options)
+                say(f"goal {number}/{len(tasks)} {task.name}: {_told(result)}")
+                recorder.goal_done(result)
+                if result.outcome == Outcome.INTERRUPTED:
+                    interrupted = True
+                    break
+    except KeyboardInterrupt:  # while nothing was driving: the robots stop before they let go of an exception
+        interrupted = True
+    if interrupted:
+        say("interrupted: motors at rest; writing down what was driven (Ctrl-C again: without pictures)")
+    facts = _facts(pilot, tasks, options)
+    try:
+        summary = recorder.finish(facts)
+    except KeyboardInterrupt:
+        interrupted = True
+        summary = recorder.finish(facts)
+    if options.json_file is not None:
+        options.json_file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    for problem in (recorder.problem, view.problem if view is not None else ""):
+        if problem:
+            say(f"note: {problem}")
+    return RunEnd(folder, summary, interrupted)
+
+
+def _drive_task(
+    pilot: Pilot,
+    clock: Clock,
+    task: SimulatedTask,
+    number: int,
+    of: int,
+    recorder: RunRecorder,
+    view: LiveView | None,
+    options: RunOptions,
+) -> GoalResult:
+    """Drive one task; however it ends, the motors are at rest afterwards."""
+    receivers: Sequence[Callable[[TickRecord], None]] = (recorder.tick, *([view.show] if view else ()))
+    with SimulatedRobot(pilot.robot, task, clock) as body:
+        top_view = body.top_view() if options.pictures else None
+        goal = task.task.goal if top_view is not None else body.goal_xy
+        recorder.goal_started(GoalStart(number, of, goal, top_view, task.name))
+        records = TickRecords(
+            pilot,
+            number,
+            body.goal_xy,
+            receivers,
+            true_pose=body.true_pose,
+            with_map=options.pictures or options.view,
+        )
+        ended = pilot.drive(body.sensors, body.bridge, body.goal_xy, [records.tick])
+        records.end(ended)
+        return body.result(ended)
+
+
+def _told(result: GoalResult) -> str:
+    """One line for a person."""
+    clearance = "" if result.min_clearance_m is None else f", least clearance {result.min_clearance_m:.2f} m"
+    return (
+        f"{result.outcome} after {result.time_s:.1f} s, drove {result.travelled_m:.2f} m"
+        f" (shortest path {result.geodesic_m:.2f} m){clearance}"
+    )
+
+
+def _facts(pilot: Pilot, tasks: Sequence[SimulatedTask], options: RunOptions) -> dict[str, Any]:
+    manifest = pilot.model.manifest
+    return {
+        "model": f"{manifest.name} {manifest.version}",
+        "model_sha256": pilot.model.sha256,
+        "precision": pilot.precision,
+        "robot": pilot.robot.name,
+        "clock": "simulated" if options.fast else "real time",
+        "worlds": ", ".join(task.name for task in tasks),
+    }
