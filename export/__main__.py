@@ -58,50 +58,39 @@ def _student(work: Work) -> None:
     train(work.config.student, work.config.train_student, [work.data("base")], work.run("student"))
 
 
+def _on_policy(work: Work) -> None:
+    """Let the student's own planner drive, and record what it meets."""
+    driver = work.folder / "driver"
+    if not driver.exists():
+        package(load_model(work.run("student")), driver, version="0.0.1", figures={})
+    collect(work.config.on_policy, work.data("on-policy"), work.jobs, driver)
+
+
 def _distil(work: Work) -> None:
-    """Go on with the student, now with the teacher beside it."""
+    """Go on with the student: the teacher beside it, and with what its own planner met."""
     train(
         work.config.student,
         work.config.train_distil,
-        [work.data("base")],
+        [work.data("base"), work.data("on-policy")],
         work.run("distilled"),
         teacher=load_model(work.run("teacher")),
         start_from=work.run("student"),
     )
 
 
-def _on_policy(work: Work) -> None:
-    """Let the distilled student's own planner drive, and record what it meets."""
-    driver = work.folder / "driver"
-    if not driver.exists():
-        package(load_model(work.run("distilled")), driver, version="0.0.1", figures={})
-    collect(work.config.on_policy, work.data("on-policy"), work.jobs, driver)
-
-
-def _finetune(work: Work) -> None:
-    """Train the student on with what its planner met."""
-    train(
-        work.config.student,
-        work.config.train_finetune,
-        [work.data("base"), work.data("on-policy")],
-        work.run("finetuned"),
-        teacher=load_model(work.run("teacher")),
-        start_from=work.run("distilled"),
-    )
-
-
 def _package(work: Work) -> None:
     """Export, quantise, prove and write the bundle."""
-    package(load_model(work.run("finetuned")), work.bundle, version=work.config.version, figures={})
+    config = work.config
+    model = load_model(work.run("distilled")).with_map(config.shipped_cells, config.shipped_value_iterations)
+    package(model, work.bundle, version=config.version, figures={})
 
 
 STAGES: dict[str, Callable[[Work], None]] = {
     "collect": _collect,
     "teacher": _teacher,
     "student": _student,
-    "distil": _distil,
     "on-policy": _on_policy,
-    "finetune": _finetune,
+    "distil": _distil,
     "package": _package,
 }
 

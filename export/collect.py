@@ -18,7 +18,8 @@ from rich.progress import track
 from edge_wm.control.clock import SimulatedClock
 from edge_wm.control.policy import Policy
 from edge_wm.control.world_model_policy import WorldModelPolicy
-from edge_wm.planner.icem import ICEM, ActionLimits, PlannerConfig
+from edge_wm.planner.icem import ICEM
+from edge_wm.planner.plan import ActionLimits, PlannerConfig
 from edge_wm.policies.path_tracker import PathTracker
 from edge_wm.sensors.observation import Array, Observation
 from edge_wm.sim.frames import to_odometry_frame

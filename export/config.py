@@ -28,6 +28,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_channels: int
     motion: int
     sees_depth: bool = False
+    cells: int = 40
     horizon: int = 12
     tick_s: float = 0.1
     step_s: float = 0.2
@@ -80,9 +81,10 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_teacher: TrainConfig
     train_student: TrainConfig
     train_distil: TrainConfig
-    train_finetune: TrainConfig
     on_policy: CollectConfig
-    version: str = "0.1.0"
+    shipped_cells: int
+    shipped_value_iterations: int
+    version: str
 
 
 def load_config(path: Path) -> RunConfig:

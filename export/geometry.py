@@ -13,7 +13,6 @@ from torch import Tensor
 
 from edge_wm.sim import robot_model as rm
 
-CELLS = 40
 CELL_M = 0.15
 CAMERA_NEAR_M, CAMERA_FAR_M = 0.12, 5.0
 """Range of depths that the camera's features are spread over, evenly in their logarithm."""
@@ -39,14 +38,14 @@ def scroll(grid: Tensor, shift: Tensor) -> Tensor:
     return moved.reshape(batch, channels, size, size) * inside[:, None].to(grid.dtype)
 
 
-def cell_offsets(pose: Tensor) -> Tensor:
-    """Centres of all cells relative to the robot, in the robot's axes: [B, 2, G, G] in metres."""
-    index = torch.arange(CELLS, dtype=pose.dtype, device=pose.device) - CELLS // 2 + 0.5
+def cell_offsets(pose: Tensor, cells: int) -> Tensor:
+    """Centres of all cells of a map of ``cells`` a side relative to the robot, in its axes: [B, 2, G, G], metres."""
+    index = torch.arange(cells, dtype=pose.dtype, device=pose.device) - cells // 2 + 0.5
     inside_cell = pose[:, :2] / CELL_M - origin_cell(pose)  # where in its cell the robot stands
     dx = (index - inside_cell[:, :1]) * CELL_M  # [B, G]
     dy = (index - inside_cell[:, 1:]) * CELL_M
-    east = dx[:, None, :].expand(-1, CELLS, -1)
-    north = dy[:, :, None].expand(-1, -1, CELLS)
+    east = dx[:, None, :].expand(-1, cells, -1)
+    north = dy[:, :, None].expand(-1, -1, cells)
     cos, sin = torch.cos(pose[:, 2])[:, None, None], torch.sin(pose[:, 2])[:, None, None]
     return torch.stack([cos * east + sin * north, cos * north - sin * east], dim=1)
 
@@ -96,8 +95,8 @@ def ring_features(offsets: Tensor, readings: Tensor) -> Tensor:
     return torch.stack([valid, behind, close, off_axis.clamp(max=3.0), distance / 3.0, hit], dim=1)
 
 
-def map_coordinates(points: Tensor, pose: Tensor) -> Tensor:
+def map_coordinates(points: Tensor, pose: Tensor, cells: int) -> Tensor:
     """Points of the odometry frame [B, ..., 2] as ``grid_sample`` coordinates of the map around ``pose[B, 3]``."""
-    corner = (origin_cell(pose) - CELLS // 2) * CELL_M
+    corner = (origin_cell(pose) - cells // 2) * CELL_M
     corner = corner.reshape(-1, *([1] * (points.dim() - 2)), 2)
-    return (points - corner) / (CELLS * CELL_M / 2) - 1.0
+    return (points - corner) / (cells * CELL_M / 2) - 1.0

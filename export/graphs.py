@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from edge_wm.sim import robot_model as rm
-from export.geometry import CELLS
 from export.world_model import V_SCALE, W_SCALE, Reading, State, WorldModel
 
 CANDIDATES = 64
@@ -14,8 +13,6 @@ STATE = ("map", "context", "motion", "pose")
 OBSERVATION = ("camera", "range", "wheel", "gyro")
 IMAGINED = ("imagined_pose", "collision", "clearance", "uncertainty", "value", "cost_to_go", "policy")
 DECODED = ("local_map", "known", "range_imagined")
-INFERRED_M = 0.35
-"""Expected clearance error (m) at which a cell counts as not known at all."""
 
 
 class Observe(nn.Module):
@@ -84,11 +81,8 @@ class Decode(nn.Module):
         """Return the pictures, in the order of ``DECODED``."""
         state = State(map[None], context[None], motion[None], pose[None])
         logit, _ = self.model.read_locally(state.context)
-        cells = state.context[0].permute(1, 2, 0)
-        _, _, log_scale = self.model.read_outcome(cells, torch.ones(CELLS, CELLS))
-        known = (1.0 - torch.exp(log_scale) / INFERRED_M).clamp(0.0, 1.0)
         ring = self.model.predict_ring(state, state.pose[:, None])[0, 0]
-        return torch.sigmoid(logit[0]), known, ring.clamp(max=rm.RING_REACH_M)
+        return torch.sigmoid(logit[0]), self.model.known(state.context)[0], ring.clamp(max=rm.RING_REACH_M)
 
 
 GRAPHS: dict[str, type[nn.Module]] = {"observe": Observe, "imagine": Imagine, "decode": Decode}

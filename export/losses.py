@@ -85,7 +85,7 @@ def distillation_loss(
     """
     logit, _ = student.read_locally(ours.state.context)
     target_logit, _ = teacher.read_locally(theirs.state.context)
-    near = (cell_offsets(ours.state.pose) ** 2).sum(dim=1) < RANDOM_REACH_M**2
+    near = (cell_offsets(ours.state.pose, student.config.cells) ** 2).sum(dim=1) < RANDOM_REACH_M**2
     said = F.binary_cross_entropy_with_logits(logit, torch.sigmoid(target_logit), reduction="none")
     features = F.mse_loss(projection(ours.state.context), theirs.state.context, reduction="none").mean(dim=1)
     spread = theirs.state.context.var(dim=(0, 2, 3)).mean().clamp(min=0.1)
@@ -185,7 +185,7 @@ def _outcome_losses(
 
 def _local_loss(model: WorldModel, batch: Batch, state: State, here: Tensor, tick: Tensor) -> Tensor:
     """Every cell of the map: would a robot centred here touch something now?"""
-    offsets = cell_offsets(state.pose).flatten(2).transpose(1, 2)  # [K, G G, 2]
+    offsets = cell_offsets(state.pose, model.config.cells).flatten(2).transpose(1, 2)  # [K, G G, 2]
     where = _place(here, offsets)
     truth = batch.true_clearance(where, tick[:, None].expand(-1, offsets.shape[1]))
     known = (batch.sample(batch.cost_to_go, where, "nearest") >= 0) | (truth < TOUCH_M)
@@ -231,7 +231,7 @@ def _latent_loss(
 
 
 def _context_under_robot(context: Tensor, pose: Tensor) -> Tensor:
-    where = map_coordinates(pose[:, None, None, :2], pose)
+    where = map_coordinates(pose[:, None, None, :2], pose, context.shape[-1])
     return F.grid_sample(context, where, align_corners=False)[:, :, 0, 0]
 
 
@@ -239,7 +239,7 @@ def _value_loss(model: WorldModel, batch: Batch, state: State, here: Tensor) -> 
     """Cost-to-go relative to where the robot stands, of the cells around it."""
     goal = _place(state.pose, _relative_point(here, batch.goal)[:, None])[:, 0]
     field = model.cost_to_go(state, goal)
-    offsets = cell_offsets(state.pose)
+    offsets = cell_offsets(state.pose, model.config.cells)
     where = _place(here, offsets.flatten(2).transpose(1, 2))
     truth = batch.sample(batch.cost_to_go, where, "nearest")
     truth_here = batch.sample(batch.cost_to_go, here[:, None, :2], "nearest")

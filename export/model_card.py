@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from edge_wm.bundle.manifest import Manifest
-from export.geometry import CELL_M, CELLS
+from export.geometry import CELL_M
 from export.world_model import WorldModel
 
 
@@ -23,6 +23,7 @@ class Fidelity(NamedTuple):
 def model_card(manifest: Manifest, model: WorldModel, proofs: list[Fidelity]) -> str:
     """Markdown text of the card."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    cells = model.config.cells
     rows = "\n".join(_fidelity_row(proof) for proof in proofs)
     return f"""# {manifest.name} {manifest.version}
 
@@ -32,7 +33,7 @@ has not seen. {parameters:,} parameters; {manifest.imagine.candidates} candidate
 
 ## What it carries
 
-A map of {CELLS} x {CELLS} cells of {CELL_M} m around the robot, remembered and scrolled, a memory of how the robot
+A map of {cells} x {cells} cells of {CELL_M} m around the robot, remembered and scrolled, a memory of how the robot
 answers to commands, and the robot's pose in its odometry frame.
 
 ## How it was made
@@ -56,7 +57,7 @@ cost-to-go) and from the teacher. Data seed {manifest.provenance.data_seed}, com
 
 It was never run on a real robot or a real camera. It knows flat floors, upright things and a robot of 0.12 m radius
 with this camera and range ring. Moving obstacles were a small part of its data. Its map ends
-{CELLS * CELL_M / 2:.0f} m from the robot. The supervisor, not this model, is what keeps a robot safe.
+{cells * CELL_M / 2:.1f} m from the robot. The supervisor, not this model, is what keeps a robot safe.
 """
 
 

@@ -23,7 +23,7 @@ from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
 from edge_wm.sim import robot_model as rm
 from edge_wm.sim.generator import VALIDATION_SEEDS
-from export.geometry import CELL_M, CELLS
+from export.geometry import CELL_M
 from export.graphs import CANDIDATES, DECODED, GRAPHS, IMAGINED, STATE
 from export.model_card import Fidelity, model_card
 from export.onnx_export import to_onnx
@@ -48,9 +48,11 @@ PLANNER_COSTS = {
     "progress": 0.1,
     "smoothness": 0.05,
     "reverse": 0.3,
+    "revisit": 0.1,
 }
 """Weights chosen on validation seeds; see docs/training.md."""
-FLOAT_PARTS = ("GRUCell", "gru_cell", "motion_model")
+FLOAT_PARTS = ("motion_model",)
+"""Layers that stay in float in int8 graphs: a displacement is rounded once and then added up twelve times."""
 
 
 def package(model: WorldModel, directory: Path, *, version: str, figures: dict[str, Any]) -> list[Fidelity]:
@@ -200,10 +202,14 @@ def _manifest(
         action=mf.ActionSpec(("v", "w"), ("m/s", "rad/s"), tuple(map(float, LOW)), tuple(map(float, HIGH))),
         state=(
             mf.StateTensor(
-                "map", (config.map_channels, CELLS, CELLS), description="spatial memory, odometry axes"
+                "map",
+                (config.map_channels, config.cells, config.cells),
+                description="spatial memory, odometry axes",
             ),
             mf.StateTensor(
-                "context", (config.context_channels, CELLS, CELLS), description="what the heads read"
+                "context",
+                (config.context_channels, config.cells, config.cells),
+                description="what the heads read",
             ),
             mf.StateTensor("motion", (config.motion,), description="memory of how the robot answers"),
             mf.StateTensor("pose", (3,), description="x, y (m), yaw (rad) in the odometry frame"),
@@ -220,9 +226,19 @@ def _manifest(
             mf.Head("cost_to_go", "imagine", ("N", "H"), "m", "weighted cost-to-go from each pose"),
             mf.Head("policy", "imagine", ("H", "A"), "m/s, rad/s", "what the cloned expert would do"),
             mf.Head(
-                "local_map", "decode", (CELLS, CELLS), "probability", f"touching in each {CELL_M} m cell"
+                "local_map",
+                "decode",
+                (config.cells, config.cells),
+                "probability",
+                f"touching in each {CELL_M} m cell",
             ),
-            mf.Head("known", "decode", (CELLS, CELLS), "1", "1 where the model is sure of the clearance"),
+            mf.Head(
+                "known",
+                "decode",
+                (config.cells, config.cells),
+                "1",
+                "1 where the model is sure of the clearance",
+            ),
             mf.Head("range_imagined", "decode", (rm.RING_BEAMS,), "m", "the ring as the latent has it"),
         ),
         graphs=tuple(graphs),

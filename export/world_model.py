@@ -12,7 +12,7 @@ a gate in place of the splat).  Imagining rolls the motion memory forward under 
 context where the robot would then be: the latent of an imagined step.  The cost-to-go is planned on learned
 traversal costs by value iteration inside the graph (Tamar et al. 2016).
 
-Shapes: B batch, N candidates, H steps, G = 40 cells a side.
+Shapes: B batch, N candidates, H steps, G cells a side.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,7 +29,6 @@ from edge_wm.sim import robot_model as rm
 from export.config import ModelConfig
 from export.geometry import (
     CELL_M,
-    CELLS,
     RING_FEATURES,
     camera_lookup,
     cell_offsets,
@@ -42,9 +42,16 @@ V_SCALE, W_SCALE = 0.5, 2.5
 """Full speed ahead (m/s) and full turn (rad/s): actions and odometry are divided by these."""
 FAR = 60.0
 """Cost-to-go (m) of what cannot be reached."""
-MAX_TRAVERSAL = 30.0
-ODDS_COST = 0.5
-"""Added metres per metre where a collision is as likely as not."""
+MAX_TRAVERSAL = 100.0
+"""Added metres per metre of what is certainly blocked."""
+SURELY_FREE = -1.4
+"""Collision logit (a probability of 0.2) below which a cell is taken to be free whatever lies beside it."""
+KNOWN_RISK = 10.0
+"""Added metres per metre for a collision probability of one where the model is sure of the clearance."""
+GUESSED_M = 0.35
+"""Expected clearance error (m) at which a cell counts as not known at all."""
+LEAVING = 3.0
+"""Metres that a way round outside of the map is expected to be longer than it looks from the border."""
 IMAGE_COLUMNS = 16
 POLICY_RADII_M = (0.35, 0.8, 1.5)
 POLICY_BEARINGS = 12
@@ -203,11 +210,18 @@ class WorldModel(nn.Module):
         """The state of a robot that has seen nothing: zeros."""
         c = self.config
         return State(
-            torch.zeros(batch, c.map_channels, CELLS, CELLS),
-            torch.zeros(batch, c.context_channels, CELLS, CELLS),
+            torch.zeros(batch, c.map_channels, c.cells, c.cells),
+            torch.zeros(batch, c.context_channels, c.cells, c.cells),
             torch.zeros(batch, c.motion),
             torch.zeros(batch, 3),
         )
+
+    def with_map(self, cells: int, value_iterations: int) -> WorldModel:
+        """The same weights on a map of another size: every layer works on cells, none on the whole map."""
+        config = msgspec.structs.replace(self.config, cells=cells, value_iterations=value_iterations)
+        model = WorldModel(config)
+        model.load_state_dict(self.state_dict())
+        return model.eval()
 
     def observe(self, state: State, reading: Reading) -> State:
         """Posterior step: one tick of sensors into the latent state."""
@@ -219,7 +233,7 @@ class WorldModel(nn.Module):
         motion, displacement = self.motion_model.observe(state.motion, reading)
         pose = advance(state.pose, displacement)
         memory = scroll(state.map, origin_cell(pose) - origin_cell(state.pose))
-        offsets = cell_offsets(pose.detach())  # odometry learns from its own labels only
+        offsets = cell_offsets(pose.detach(), self.config.cells)  # odometry learns from its own labels only
         lookup, seen = camera_lookup(offsets)
         lifted = F.grid_sample(fan, lookup, align_corners=False)
         evidence = self.evidence(
@@ -248,7 +262,7 @@ class WorldModel(nn.Module):
 
     def latent_at(self, state: State, points: Tensor) -> Tensor:
         """Context [B, ..., F] at points [B, ..., 2] of the odometry frame; zeros outside the map."""
-        where = map_coordinates(points, state.pose)
+        where = map_coordinates(points, state.pose, self.config.cells)
         flat = where.reshape(where.shape[0], -1, 1, 2)
         sampled = F.grid_sample(state.context, flat, align_corners=False)
         return sampled[..., 0].transpose(1, 2).reshape(*points.shape[:-1], -1)
@@ -256,31 +270,47 @@ class WorldModel(nn.Module):
     def read_locally(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Collision logit and traversal cost (added metres per metre) of every cell: two [B, G, G].
 
-        The odds of a collision are the cost that a wall must have; what else makes a way long is learned.
+        The squared odds of a collision are the cost that a wall must have: what is likely blocked is as good as
+        closed, what is unknown costs little.  What else makes a way long is learned.
+
+        A shortest path finds the weakest cell of a wall, however short the weakness.  So the odds are taken after a
+        morphological closing, which fills dips narrower than a doorway; cells that are surely free stay free.  And
+        where the model is sure of what it sees, a risk is a risk: the planner will not take it later either.
         """
         out = self.local(context)
-        odds = torch.exp(out[:, 0].clamp(max=5.0))
-        return out[:, 0], (F.softplus(out[:, 1] - 2.0) + ODDS_COST * odds).clamp(max=MAX_TRAVERSAL)
+        logit = out[:, :1]
+        closed = -F.max_pool2d(-F.max_pool2d(logit, 3, 1, 1), 3, 1, 1)
+        odds = torch.exp(torch.where(logit < SURELY_FREE, logit, closed).clamp(max=3.0))[:, 0]
+        risk = KNOWN_RISK * torch.sigmoid(out[:, 0]) * self.known(context)
+        return out[:, 0], (F.softplus(out[:, 1] - 2.0) + odds * odds + risk).clamp(max=MAX_TRAVERSAL)
+
+    def known(self, context: Tensor) -> Tensor:
+        """How sure the model is of the clearance of every cell, 0..1: [B, G, G]."""
+        cells = context.permute(0, 2, 3, 1)
+        _, _, log_scale = self.read_outcome(cells, torch.ones_like(cells[..., 0]))
+        return (1.0 - torch.exp(log_scale) / GUESSED_M).clamp(0.0, 1.0)
 
     def cost_to_go(self, state: State, goal: Tensor) -> Tensor:
         """Weighted metres [B, G, G] from each cell to ``goal[B, 2]`` of the odometry frame.
 
-        Value iteration on the learned traversal cost, eight neighbours.  Where the goal lies outside the map, the
-        way on from the map's border is taken to be straight.
+        Value iteration on the learned traversal cost, eight neighbours.  From the map's border on, the way is taken
+        to be straight; if the goal lies within the map, going round outside of it costs ``LEAVING`` more.
         """
         _, traversal = self.read_locally(state.context)
         cost = (CELL_M * (1.0 + traversal))[:, None]
-        index = torch.arange(CELLS, dtype=goal.dtype) - CELLS // 2 + 0.5
+        cells = self.config.cells
+        index = torch.arange(cells, dtype=goal.dtype) - cells // 2 + 0.5
         centres = (origin_cell(state.pose)[:, :, None] + index) * CELL_M  # [B, 2, G]
         gap = centres - goal[:, :, None]
         straight = torch.sqrt(
             gap[:, :1, :] ** 2 + gap[:, 1:, :].transpose(1, 2) ** 2 + 1e-6
         )  # [B, G(y), G(x)]
-        rim = torch.ones(CELLS, CELLS)
+        rim = torch.ones(cells, cells)
         rim[1:-1, 1:-1] = 0.0
-        at_goal = straight < CELL_M
-        given = (rim > 0) | at_goal
-        value = torch.where(given, -straight, torch.full_like(straight, -FAR))[:, None]
+        at_goal = (straight < CELL_M).to(straight.dtype)
+        inside = at_goal.amax(dim=(1, 2), keepdim=True)
+        given = torch.maximum(rim * (straight + LEAVING * inside), at_goal * straight)
+        value = torch.where(rim + at_goal > 0, -given, torch.full_like(straight, -FAR))[:, None]
         for _ in range(self.config.value_iterations):
             beside = torch.maximum(
                 F.max_pool2d(value, (3, 1), 1, (1, 0)), F.max_pool2d(value, (1, 3), 1, (0, 1))
@@ -291,7 +321,7 @@ class WorldModel(nn.Module):
 
     def value_at(self, state: State, field: Tensor, points: Tensor) -> Tensor:
         """``field[B, G, G]`` of :meth:`cost_to_go` at points [B, ..., 2]; outside the map, the border's value."""
-        where = map_coordinates(points, state.pose)
+        where = map_coordinates(points, state.pose, self.config.cells)
         flat = where.reshape(where.shape[0], -1, 1, 2)
         sampled = F.grid_sample(field[:, None], flat, padding_mode="border", align_corners=False)
         return sampled[:, 0, :, 0].reshape(points.shape[:-1])
