@@ -91,5 +91,5 @@ def load_config(path: Path) -> RunConfig:
     """Read a configuration.  Raises BadInput with one line that names the field."""
     try:
         return msgspec.convert(tomllib.loads(path.read_text()), RunConfig)
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise BadInput(f"{path}: {error}") from error

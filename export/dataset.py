@@ -83,6 +83,10 @@ class Episodes:
     def batch(self, size: int, sequence: int, future: int, rng: np.random.Generator) -> Batch:
         """Draw ``size`` sequences at random; half of them mirrored left to right."""
         weight = np.maximum(self.length - sequence + 1, 0).astype(float)
+        if not weight.any():
+            raise BadInput(
+                f"no episode has {sequence} ticks; collect longer ones or train on shorter sequences"
+            )
         chosen = rng.choice(len(weight), size, p=weight / weight.sum())
         offset = np.array([rng.integers(self.length[e] - sequence + 1) for e in chosen])
         tick = offset[:, None] + np.arange(sequence + future)

@@ -10,13 +10,17 @@ from export.world_model import WorldModel
 
 
 class Fidelity(NamedTuple):
-    """How true one exported graph is to PyTorch on held-out rollouts; errors by output, in the output's unit."""
+    """How true one exported graph is to PyTorch on held-out rollouts; errors by output, in the output's unit.
+
+    ``max_error`` and ``mean_error`` are over all cases, ``worst_case_mean`` is the mean error of the worst case.
+    """
 
     role: str
     precision: str
     size: int
     max_error: dict[str, float]
     mean_error: dict[str, float]
+    worst_case_mean: dict[str, float]
     spearman: float | None
 
 

@@ -80,13 +80,14 @@ def train(
                         theirs = Unrolled(teacher, batch)
                     parts["distil"] = distillation_loss(model, teacher, projection, unrolled, theirs)
                 loss = total(parts, config)
-                if not torch.isfinite(loss):
-                    raise BadInput(
-                        f"{folder}: the loss became {loss.item()} at step {step}; lower the learning rate"
-                    )
                 optimiser.zero_grad()
                 loss.backward()
-                nn.utils.clip_grad_norm_(parameters, config.clip)
+                slope = nn.utils.clip_grad_norm_(parameters, config.clip)
+                if not torch.isfinite(loss + slope):  # before it reaches the weights, and the checkpoint
+                    raise BadInput(
+                        f"{folder}: the loss became {loss.item()}, its gradient {slope.item()}, at step {step};"
+                        " lower the learning rate and remove this folder"
+                    )
                 optimiser.step()
                 schedule.step()
                 step += 1
