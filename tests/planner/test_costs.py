@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -55,6 +56,28 @@ def test_progress_reads_the_prediction_and_not_the_poses():
 def test_collision_is_the_probability_of_having_touched_anything():
     p = [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
     assert total(imagined(collision=p), collision=4.0) == pytest.approx([3.0, 4.0, 0.0])
+
+
+def test_progress_behind_a_touch_does_not_count():
+    ahead = np.full((N, H), 5.0)
+    touching = [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0]]
+    through = imagined(value=[1.0, 1.0, 1.0], cost_to_go=ahead, collision=touching)
+    assert total(through) == pytest.approx([1.0, 5.0, 3.0])
+
+
+def test_without_a_cost_to_go_a_touch_leaves_the_value_alone():
+    touching = [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0]]
+    assert total(imagined(value=[1.0, 1.0, 1.0], collision=touching)) == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_revisit_counts_the_visited_places_near_the_end_of_the_plan():
+    poses = np.zeros((N, H, 3))
+    poses[:, -1, 0] = (0.0, 1.0, 3.0)
+    back = dataclasses.replace(
+        imagined(imagined_pose=poses), visited=np.array([[0.1, 0.0], [0.0, 0.3], [1.0, 0.2]], np.float32)
+    )
+    assert total(back, revisit=0.5).tolist() == [1.0, 0.5, 0.0]
+    assert total(imagined(imagined_pose=poses), revisit=0.5).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_touch_further_away_costs_less_and_probabilities_are_clipped():

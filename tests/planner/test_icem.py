@@ -25,7 +25,7 @@ def test_drives_round_an_obstacle_to_the_goal_without_touching_it():
 
 def test_drives_into_the_obstacle_when_its_outcomes_carry_no_weight():
     model = PointRobot(BLOCKED)
-    config = PlannerConfig(weights={"value": 1.0, "smoothness": 0.1})
+    config = PlannerConfig(weights={"terminal": 1.0, "smoothness": 0.1})
     _, least = drive(ICEM(model, config, LIMITS, seed=1), model, goal(2.0, 0.0))
     assert least < 0.12
 

@@ -1,0 +1,89 @@
+"""One collected shard, one model that has seen it, and one bundle of that model, for all tests of ``export``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from export import collect, package, rollouts
+from export.dataset import Episodes
+from export.rollouts import Inputs
+from export.train import train
+from export.world_model import WorldModel
+from tests.export.tiny import DRIVE, EPISODES, TINY, TRAINING
+
+
+@pytest.fixture(autouse=True, scope="session")
+def small_and_steady() -> Iterator[None]:
+    """Short rollouts and small shards; one thread, so that sums are added in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect, "EPISODES_PER_SHARD", EPISODES)
+        patch.setattr(rollouts, "TICKS", 36)
+        patch.setattr(rollouts, "KEEP_EVERY", 4)
+        patch.setattr(package, "EPISODES", 2)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def loud_again() -> Iterator[None]:
+    """Packaging silences the loggers of the exporter; other tests need theirs."""
+    level = logging.getLogger().level
+    yield
+    logging.disable(logging.NOTSET)
+    logging.getLogger().setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one shard of driven episodes."""
+    folder = tmp_path_factory.mktemp("data")
+    collect._collect_shard((DRIVE, folder, 0, None))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def episodes(shards: Path) -> Episodes:
+    return Episodes([shards])
+
+
+@pytest.fixture(scope="session")
+def run_folder(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished training run of ``TRAINING``, never interrupted."""
+    folder = tmp_path_factory.mktemp("run")
+    train(TINY, TRAINING, [shards], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model() -> WorldModel:
+    """Fresh weights, larger than training starts with: heads that say nothing cannot be told from wrong ones."""
+    torch.manual_seed(0)
+    model = WorldModel(TINY).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.mul_(1.5)
+    return model
+
+
+@pytest.fixture(scope="session")
+def driven(model: WorldModel) -> dict[str, list[Inputs]]:
+    """Inputs of every graph on rollouts, by role."""
+    return rollouts.rollouts(model, package.HELD_OUT_SEED, 2)
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    model: WorldModel, driven: dict[str, list[Inputs]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The model, packaged."""
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package, "rollouts", lambda *_: driven)
+        package.package(model, directory, version="0.0.1", figures={"SPL on nothing": 0.5})
+    return directory

@@ -1,0 +1,65 @@
+"""Configuration files: the ones in the repository load, and what is wrong with another is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_wm.errors import BadInput
+from export.__main__ import CONFIGS
+from export.config import load_config
+from export.package import CALIBRATION_SEED
+
+SHIPPED = sorted(CONFIGS.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_configuration_in_the_repository_loads(path: Path) -> None:
+    config = load_config(path)
+    assert config.teacher.sees_depth and not config.student.sees_depth
+    assert config.student.horizon * config.student.step_s == pytest.approx(2.4)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_collected_seeds_do_not_meet_each_other_or_calibration(path: Path) -> None:
+    config = load_config(path)
+    ranges = [
+        (part.first_seed, part.first_seed + part.episodes) for part in (config.collect, config.on_policy)
+    ]
+    (_, base_end), (policy_start, policy_end) = ranges
+    assert base_end <= policy_start
+    assert policy_end <= CALIBRATION_SEED
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('version = "0.0.1"', "", "`version`"),
+        ("[collect]", "surprise = 1\n[collect]", "`surprise`"),
+        ("movers = 0.12", "", "`movers`"),
+        ("steps = 4", 'steps = "four"', r"`\$\.train_teacher\.steps`"),
+        ("camera_width = 16", "camera_width = 1.5", r"`\$\.student\.camera_width`"),
+        ("[collect]", "[collect", r"line \d"),
+    ],
+)
+def test_an_error_names_the_file_and_the_field(old: str, new: str, named: str, tmp_path: Path) -> None:
+    text = (CONFIGS / "quick.toml").read_text()
+    assert old in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    load_config(path)  # the control: it loads before it is spoiled
+    path.write_text(text.replace(old, new))
+    with pytest.raises(BadInput, match=named) as error:
+        load_config(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"], ids=["no file", "not text"])
+def test_what_cannot_be_read_is_refused_in_words(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"mine\.toml"):
+        load_config(path)
