@@ -12,11 +12,12 @@ from edge_wm.control.clock import Clock
 from edge_wm.control.loop import Outcome, RunResult
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import Stage
-from edge_wm.evaluate.episode import Referee, goal_in_odometry
+from edge_wm.evaluate.episode import Referee
 from edge_wm.record.tick_record import GoalResult, TopView
 from edge_wm.robot import Robot
 from edge_wm.sim.camera import TOP_VIEW_SIZE, top_view, top_view_square
 from edge_wm.sim.drivers import SimulatedBridge, SimulatedSensors
+from edge_wm.sim.frames import to_odometry_frame
 from edge_wm.sim.generator import TEST_SEEDS, generate
 from edge_wm.sim.robot_model import PREFIX
 from edge_wm.sim.simulation import Simulation
@@ -126,7 +127,7 @@ class SimulatedRobot:
             Stage(task, true_map, self._simulation, clock, seed),
             robot.geometry.radius_m,
         )
-        self.goal_xy = goal_in_odometry(task)
+        self.goal_xy = to_odometry_frame(task.start, task.goal)
         self._simulation.observe()  # the first camera frame compiles shaders: now, not in the first tick
 
     def __enter__(self) -> SimulatedRobot:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from edge_wm.control.clock import Clock
 from edge_wm.control.policy import Policy
 from edge_wm.errors import BadInput
-from edge_wm.robot import Limits, Robot
+from edge_wm.robot import Robot
 from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.tasks import Task
 from edge_wm.sim.true_map import TrueMap
@@ -63,21 +63,6 @@ def make_policy(name: PolicyName, robot: Robot, model: WorldModel | None, stage:
         from edge_wm.policies.policy_head import PolicyHead
 
         return PolicyHead(model)
-    return _planning(model, robot.limits, stage)
+    from edge_wm.drive.pilot import planning_policy
 
-
-def _planning(model: WorldModel, limits: Limits, stage: Stage) -> Policy:
-    from edge_wm.control.world_model_policy import WorldModelPolicy
-    from edge_wm.planner.icem import ICEM
-    from edge_wm.planner.plan import ActionLimits, PlannerConfig
-
-    action = model.manifest.action
-    # The model was trained within its limits, the robot drives within its own: plan within both.
-    allowed = ActionLimits(
-        tuple(
-            max(low, own) for low, own in zip(action.low, (-limits.max_reverse_v, -limits.max_w), strict=True)
-        ),
-        tuple(min(high, own) for high, own in zip(action.high, (limits.max_v, limits.max_w), strict=True)),
-    )
-    config = PlannerConfig.from_defaults(model.manifest.planner)
-    return WorldModelPolicy(model, ICEM(model, config, allowed, stage.seed), stage.clock)
+    return planning_policy(model, robot.limits, stage.clock, stage.seed)

@@ -18,6 +18,7 @@ from edge_wm.evaluate.statistics import spl
 from edge_wm.robot import Robot
 from edge_wm.sensors.observation import Observation
 from edge_wm.sim.drivers import SimulatedBridge, SimulatedSensors
+from edge_wm.sim.frames import to_odometry_frame
 from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.tasks import SUCCESS_M, TIME_LIMIT_S, Task, check_task
 from edge_wm.sim.true_map import TrueMap
@@ -160,7 +161,7 @@ def run_episode(
             robot.rates.tick_s,
             on_tick=[stops],
         )
-        result = loop.run(goal_in_odometry(task))
+        result = loop.run(to_odometry_frame(task.start, task.goal))
         if isinstance(result.error, KeyboardInterrupt) or result.outcome is Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         verdict = referee.verdict or _verdict_of(result)
@@ -184,14 +185,6 @@ def run_episode(
         )
     finally:
         simulation.close()
-
-
-def goal_in_odometry(task: Task) -> tuple[float, float]:
-    """The task's goal in the odometry frame, whose origin is the start pose."""
-    x, y, yaw = task.start
-    dx, dy = task.goal[0] - x, task.goal[1] - y
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    return cos * dx + sin * dy, -sin * dx + cos * dy
 
 
 def _verdict_of(result: RunResult) -> Verdict:

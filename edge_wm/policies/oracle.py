@@ -7,6 +7,7 @@ import math
 from edge_wm.control.policy import Decision
 from edge_wm.policies.path_tracker import PathTracker
 from edge_wm.sensors.observation import Observation
+from edge_wm.sim.frames import to_world_frame
 from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.true_map import TrueMap
 from firmware_bridge import Command
@@ -28,9 +29,7 @@ class Oracle:
 
     def reset(self, goal: tuple[float, float]) -> None:
         """Take a new goal (x, y), in the odometry frame."""
-        x, y, yaw = self._start
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        self._goal = (x + cos * goal[0] - sin * goal[1], y + sin * goal[0] + cos * goal[1])
+        self._goal = to_world_frame(self._start, goal)
         self._tracker = PathTracker(self._map, self._goal)
 
     def act(self, observation: Observation, applied: Command, deadline: float) -> Decision:

@@ -9,8 +9,9 @@ import pytest
 from edge_wm.control.policy import Decision
 from edge_wm.errors import BadInput
 from edge_wm.evaluate import episode as episode_module
-from edge_wm.evaluate.episode import Episode, goal_in_odometry, run_episode
+from edge_wm.evaluate.episode import Episode, run_episode
 from edge_wm.robot import load_robot
+from edge_wm.sim.frames import to_odometry_frame, to_world_frame
 from edge_wm.sim.tasks import Task
 from firmware_bridge.bridge import NEUTRAL, Command
 from tests.sim.worlds import world
@@ -97,4 +98,5 @@ def test_a_goal_inside_a_wall_names_the_task(tmp_path: Path) -> None:
 
 def test_the_goal_is_given_in_the_odometry_frame() -> None:
     task = Task(Path("w.xml"), (1.0, 1.0, 1.5707963267948966), (1.0, 3.0), 2.0)
-    assert goal_in_odometry(task) == pytest.approx((2.0, 0.0))
+    assert to_odometry_frame(task.start, task.goal) == pytest.approx((2.0, 0.0))
+    assert to_world_frame(task.start, (2.0, 0.0)) == pytest.approx(task.goal)
