@@ -4,6 +4,7 @@
 #   make test         the tests that need no PyTorch
 #   make test-export  the tests of export/ (installs PyTorch)
 #   make model        train, distil, quantise and export the shipped model from nothing (QUICK=1: the short form)
+#   make bench        what the driving process costs: cold start, memory, tick times
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
 # ARGS='…' passes options on: make demo ARGS='--seed 3', make test ARGS='-k planner'.
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export check model lock clean
+.PHONY: demo test test-export check model bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,6 +37,9 @@ demo: $(VENV)/.demo $(VENV)/.gl
 
 model: $(VENV)/.export $(VENV)/.gl
 	$(BIN)/python -m export all $(if $(QUICK),--config export/configs/quick.toml --work checkpoints/quick --bundle checkpoints/quick/bundle) $(ARGS)
+
+bench: $(VENV)/.demo
+	$(BIN)/python benchmarks/runtime.py $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------------------------------
 # Three sets, each containing the one before it: demo, test, export.  A stamp is older than its lock when the lock has
