@@ -17,10 +17,9 @@ from rich.progress import track
 
 from edge_wm.control.clock import SimulatedClock
 from edge_wm.control.policy import Policy
-from edge_wm.control.world_model_policy import WorldModelPolicy
-from edge_wm.planner.icem import ICEM
-from edge_wm.planner.plan import ActionLimits, PlannerConfig
+from edge_wm.drive.pilot import planning_policy
 from edge_wm.policies.path_tracker import PathTracker
+from edge_wm.robot import load_robot
 from edge_wm.sensors.observation import Array, Observation
 from edge_wm.sim.frames import to_odometry_frame
 from edge_wm.sim.generator import VALIDATION_SEEDS, generate
@@ -89,11 +88,7 @@ def _load_policy(model: Path) -> Policy:
     from edge_wm.bundle.load import load_bundle
 
     bundle = load_bundle(model, roles=("observe", "imagine"), precisions=("fp32",), golden=False)
-    planner = bundle.manifest.planner
-    limits = ActionLimits(bundle.manifest.action.low, bundle.manifest.action.high)
-    world_model = WorldModel(bundle, "fp32")
-    icem = ICEM(world_model, PlannerConfig.from_defaults(planner), limits)
-    return WorldModelPolicy(world_model, icem, SimulatedClock())
+    return planning_policy(WorldModel(bundle, "fp32"), load_robot().limits, SimulatedClock())
 
 
 def _episode(config: CollectConfig, seed: int, policy: Policy | None) -> dict[str, Array]:

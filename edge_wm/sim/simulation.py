@@ -15,7 +15,7 @@ from edge_wm.sensors.observation import NO_READING, Array, Observation
 from edge_wm.sim import robot_model as rm
 from edge_wm.sim.camera import CameraEffects, WorldCamera
 from edge_wm.sim.movers import Movers
-from firmware_bridge import NEUTRAL, Command
+from firmware_bridge import Command
 
 TIMESTEP_S = 0.004
 CONTACT_CHECK_S = 0.02
@@ -215,6 +215,3 @@ def _compile(world: str | Path, start: tuple[float, float, float], flaws: rm.Imp
     model.opt.timestep = TIMESTEP_S
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     return model
-
-
-__all__ = ["NEUTRAL", "Simulation"]

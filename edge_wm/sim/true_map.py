@@ -171,10 +171,6 @@ class TrueMap:
         x_min, y_min, x_max, y_max = self.bounds
         return x_min <= point[0] <= x_max and y_min <= point[1] <= y_max
 
-    def is_free(self, point: tuple[float, float]) -> bool:
-        """Whether the robot, centred here, touches nothing."""
-        return bool(self.clearance_at(np.array(point)) > PATH_CLEARANCE_M)
-
     def straight_is_free(self, a: Array, b: Array, clearance_m: float = PATH_CLEARANCE_M) -> bool:
         """Whether the robot can drive straight from ``a`` to ``b`` with ``clearance_m`` around its centre."""
         count = max(2, int(np.hypot(*(b - a)) / (CELL_M / 2)) + 1)
