@@ -106,7 +106,6 @@ class Simulation:
             self._movers.advance(self.data)
             mujoco.mj_step(self.model, self.data, nstep=chunk)
             self._note_contact()
-        mujoco.mj_kinematics(self.model, self.data)  # after mj_step, poses lag one timestep behind qpos
         mujoco.mj_kinematics(self.model, self.data)  # a step leaves positions as they were at its beginning
         wheel_before, pose_before = before
         wheel, pose = self._remember_motion()
