@@ -5,6 +5,7 @@
 #   make test-export  the tests of export/ (installs PyTorch)
 #   make model        train, distil, quantise and export the shipped model from nothing (QUICK=1: the short form)
 #   make bench        what the driving process costs: cold start, memory, tick times
+#   make closed-loop  what a robot achieves: every policy on test worlds, paired (hours; QUICK=1: a few episodes)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
 # ARGS='…' passes options on: make demo ARGS='--seed 3', make test ARGS='-k planner'.
@@ -12,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export check model bench lock clean
+.PHONY: demo test test-export check model bench closed-loop lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +41,9 @@ model: $(VENV)/.export $(VENV)/.gl
 
 bench: $(VENV)/.demo
 	$(BIN)/python benchmarks/runtime.py $(ARGS)
+
+closed-loop: $(VENV)/.demo $(VENV)/.gl
+	$(BIN)/python benchmarks/closed_loop.py $(if $(QUICK),--quick) $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------------------------------
 # Three sets, each containing the one before it: demo, test, export.  A stamp is older than its lock when the lock has

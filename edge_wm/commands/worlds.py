@@ -43,22 +43,9 @@ def generate(directory: Path, kind: str, seed: int, count: int, movers: int) -> 
 
     Seeds below 1 000 000 made the training data of the shipped model; use 2 000 000 and more to test it.
     """
-    from rich.console import Console
-    from rich.progress import track
+    from edge_wm.sim.world_folder import write_worlds
 
-    from edge_wm.sim import generator
-    from edge_wm.sim.tasks import FILE_NAME, Task, save_tasks
-
-    if (directory / FILE_NAME).exists():
-        raise BadInput(f"{directory}: holds worlds already ({FILE_NAME}); name a new folder")
-    directory.mkdir(parents=True, exist_ok=True)
-    tasks = []
-    for number in track(range(count), f"{kind}", console=Console(stderr=True)):
-        world = generator.generate(kind, seed + number, movers=movers)
-        file = directory / f"{kind}_{number:03d}.xml"
-        file.write_text(world.xml, encoding="utf-8")
-        tasks.append(Task(file, world.start, world.goal, world.geodesic_m))
-    save_tasks(directory, tasks)  # last: a folder without tasks.json is one that was not finished
+    write_worlds(directory, kind, seed, count, movers=movers)
     click.echo(f"{count} worlds of kind {kind} in {directory}")
 
 

@@ -1,0 +1,92 @@
+"""One evaluation from its settings to its report: checked first, driven in parallel, resumable, written whole."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_wm.bundle.manifest import Precision
+from edge_wm.errors import BadInput
+from edge_wm.evaluate.contestants import NEEDS_MODEL, PolicyName
+from edge_wm.evaluate.report import Report, make_report, read_report, write_report
+from edge_wm.evaluate.runner import Settings, load_model, partial_file, run_episodes
+from edge_wm.robot import DEFAULT_ROBOT, load_robot
+from edge_wm.sim.tasks import FILE_NAME, load_tasks
+
+
+def make_settings(
+    worlds: Path,
+    policy: PolicyName,
+    *,
+    model: Path | None = None,
+    precision: Precision = "int8",
+    seed: int = 0,
+    robot: Path = DEFAULT_ROBOT,
+) -> Settings:
+    """Settings of an evaluation, with everything checked that can be before a process is started.
+
+    Raises:
+        BadInput: worlds, model or robot cannot be used, or the policy needs a model and has none.
+    """
+    load_robot(robot)
+    load_tasks(worlds)
+    settings = Settings(
+        policy=policy,
+        worlds=str(worlds),
+        tasks_sha256=hashlib.sha256((worlds / FILE_NAME).read_bytes()).hexdigest(),
+        seed=seed,
+        robot=str(robot),
+    )
+    if policy not in NEEDS_MODEL:
+        return settings
+    if model is None:
+        raise BadInput(f"--policy {policy} drives by a model: name its bundle with --model DIR")
+    settings = msgspec.structs.replace(settings, model=str(model), precision=precision)
+    loaded = load_model(settings)
+    assert loaded is not None
+    return msgspec.structs.replace(settings, model_sha256=loaded.sha256)
+
+
+def evaluate(
+    settings: Settings, count: int, jobs: int, json_file: Path | None = None, compare: Path | None = None
+) -> Report:
+    """Drive ``count`` episodes in ``jobs`` processes, showing progress, and report.
+
+    Args:
+        settings: who drives where.
+        count: episodes.
+        jobs: processes.
+        json_file: where the report goes; episodes are kept beside it as they end, so that an interrupted evaluation
+            goes on where it stopped.
+        compare: report of another policy on the same episodes, for a paired test.
+
+    Raises:
+        BadInput: see :func:`edge_wm.evaluate.runner.run_episodes` and :func:`edge_wm.evaluate.report.make_report`.
+    """
+    if compare is not None:
+        read_report(compare)  # an hour of driving is a long wait for a typing mistake
+    partial = partial_file(json_file) if json_file else None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rates]}"),
+        TimeRemainingColumn(),
+    )
+    finished = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task(settings.policy, total=count, rates="")
+        for episode in run_episodes(settings, count, jobs, partial):
+            finished.append(episode)
+            success = sum(e.success for e in finished) / len(finished)
+            touched = sum(e.collision for e in finished) / len(finished)
+            progress.update(bar, advance=1, rates=f"success {success:.0%}, collision {touched:.0%}")
+    report = make_report(settings, finished, compare)
+    if json_file is not None and partial is not None:
+        write_report(json_file, report)
+        partial.unlink(missing_ok=True)
+    return report
