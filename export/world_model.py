@@ -172,12 +172,11 @@ class WorldModel(nn.Module):
         c, f, p = config.map_channels, config.context_channels, config.camera_features
         self.camera = CameraEncoder(config)
         self.motion_model = MotionModel(config)
-        self.evidence = nn.Sequential(
-            nn.Conv2d(c + p + 1 + RING_FEATURES, config.fusion_width, 1),
-            nn.ReLU(),
-            nn.Conv2d(config.fusion_width, config.fusion_width, 1),
-            nn.ReLU(),
-        )
+        # A projection for each source, then their sum: one scale over all of them would cost an int8 graph its memory.
+        self.from_camera = nn.Conv2d(p, config.fusion_width, 1, bias=False)
+        self.from_ring = nn.Conv2d(1 + RING_FEATURES, config.fusion_width, 1)
+        self.from_memory = nn.Conv2d(c, config.fusion_width, 1, bias=False)
+        self.fuse = nn.Conv2d(config.fusion_width, config.fusion_width, 1)
         self.gate = nn.Conv2d(config.fusion_width, c, 1)
         self.candidate = nn.Conv2d(config.fusion_width, c, 1)
         w = config.context_width
@@ -189,10 +188,10 @@ class WorldModel(nn.Module):
                 for layer in (nn.Conv2d(w, w, 3, padding=dilation, dilation=dilation), nn.ReLU())
             ),
             nn.Conv2d(w, f, 1),
+            nn.Tanh(),  # bounded, so that no head is swamped by it and eight bits are enough for it
         )
-        self.local = nn.Conv2d(
-            f, 2, 1
-        )  # of a robot standing in the cell now: collision logit, traversal cost
+        # Of a robot standing in the cell now: collision logit, traversal cost.
+        self.local = nn.Conv2d(f, 2, 1)
         self.outcome = nn.Sequential(
             nn.Linear(f + 1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3)
         )
@@ -225,22 +224,26 @@ class WorldModel(nn.Module):
 
     def observe(self, state: State, reading: Reading) -> State:
         """Posterior step: one tick of sensors into the latent state."""
-        new_map, motion, pose = self.remember(state, reading, self.camera(reading.camera))
-        return State(new_map, self.bring_together(new_map), motion, pose)
-
-    def remember(self, state: State, reading: Reading, fan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The recurrent part of :meth:`observe`, with the camera's fan already computed."""
         motion, displacement = self.motion_model.observe(state.motion, reading)
         pose = advance(state.pose, displacement)
         memory = scroll(state.map, origin_cell(pose) - origin_cell(state.pose))
-        offsets = cell_offsets(pose.detach(), self.config.cells)  # odometry learns from its own labels only
+        memory = self.remember(memory, self.sense(pose, self.camera(reading.camera), reading.range))
+        return State(memory, self.bring_together(memory), motion, pose)
+
+    def sense(self, pose: Tensor, fan: Tensor, ring: Tensor) -> Tensor:
+        """What camera (its fan) and ring [B, 8] say of every cell around ``pose[B, 3]``: [B, fusion_width, G, G]."""
+        offsets = cell_offsets(pose, self.config.cells)
         lookup, seen = camera_lookup(offsets)
         lifted = F.grid_sample(fan, lookup, align_corners=False)
-        evidence = self.evidence(
-            torch.cat([memory, lifted, seen, ring_features(offsets, reading.range)], dim=1)
+        return self.from_camera(lifted) + self.from_ring(
+            torch.cat([seen, ring_features(offsets, ring)], dim=1)
         )
+
+    def remember(self, memory: Tensor, sensed: Tensor) -> Tensor:
+        """The recurrent part of :meth:`observe`: the scrolled map and what was sensed become the next map."""
+        evidence = torch.relu(self.fuse(torch.relu(sensed + self.from_memory(memory))))
         gate = torch.sigmoid(self.gate(evidence))
-        return memory + gate * (torch.tanh(self.candidate(evidence)) - memory), motion, pose
+        return memory + gate * (torch.tanh(self.candidate(evidence)) - memory)
 
     def imagine(self, state: State, actions: Tensor) -> Imagined:
         """Prior rollout of ``actions[B, N, H, 2]`` (m/s, rad/s), no sensors."""

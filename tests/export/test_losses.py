@@ -9,10 +9,10 @@ import torch
 
 from export.dataset import Batch, Episodes
 from export.losses import Unrolled, distillation_loss, losses
-from export.world_model import WorldModel
+from export.world_model import Reading, WorldModel
 from tests.export.tiny import FUTURE, SEQUENCE, TINY
 
-ENCODER = ("camera", "evidence", "gate", "candidate", "bring_together")
+ENCODER = ("camera", "from_camera", "from_ring", "from_memory", "fuse", "gate", "candidate", "bring_together")
 """Modules that write the map."""
 
 
@@ -70,3 +70,27 @@ def test_depth_is_for_the_teacher_only(batch: Batch) -> None:
     assert torch.equal(Unrolled(student, batch).state.map, Unrolled(student, blind).state.map)
     teacher = WorldModel(msgspec.structs.replace(TINY, sees_depth=True))
     assert not torch.equal(Unrolled(teacher, batch).state.map, Unrolled(teacher, blind).state.map)
+
+
+def test_unrolling_a_sequence_is_observing_tick_by_tick(batch: Batch) -> None:
+    torch.manual_seed(0)
+    model = WorldModel(TINY)
+    unrolled = Unrolled(model, batch)
+    start = model.initial_state(len(batch.pose))
+    state, seen = start, []
+    for tick in range(SEQUENCE):
+        now = Reading(*(values[:, tick] for values in batch.reading))
+        now = now._replace(camera=now.camera[:, :3])
+        if tick == 0:  # nothing has moved yet: what is seen is seen from the origin
+            fan = model.camera(now.camera)
+            memory = model.remember(start.map, model.sense(start.pose, fan, now.range))
+            state = start._replace(map=memory, motion=model.motion_model.observe(start.motion, now)[0])
+        else:
+            state = model.observe(state, now)
+        if tick in unrolled.read_ticks:
+            seen.append(state)
+    for name, together in unrolled.state._asdict().items():
+        one_by_one = torch.stack([getattr(one, name) for one in seen], dim=1).flatten(0, 1)
+        assert torch.allclose(together, one_by_one, atol=1e-5), name
+    # The control: later states differ from earlier ones.
+    assert not torch.allclose(seen[0].map, seen[-1].map, atol=1e-3)
