@@ -19,10 +19,14 @@ import torch
 from edge_wm.errors import BadInput
 from export.collect import collect
 from export.config import RunConfig, load_config
+from export.evaluate import choose, read_evaluation
 from export.package import package
 from export.train import load_model, train
+from export.world_model import WorldModel
 
 CONFIGS = Path(__file__).parent / "configs"
+CANDIDATES = ("student", "distilled")
+"""Runs whose models may be shipped."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Work:
     def run(self, name: str) -> Path:
         """Folder of a training run."""
         return self.folder / "runs" / name
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of the candidates' bundles, of the worlds they drive in and of what came of it."""
+        return self.folder / "evaluation"
 
 
 def _collect(work: Work) -> None:
@@ -78,11 +87,27 @@ def _distil(work: Work) -> None:
     )
 
 
+def _evaluate(work: Work) -> None:
+    """Drive the student and the distilled student on validation worlds and choose the better one."""
+    bundles = {}
+    for name in CANDIDATES:
+        bundles[name] = work.evaluation / name
+        if not bundles[name].exists():
+            package(_shipped(work, name), bundles[name], version=work.config.version, figures={})
+    choose(bundles, work.config.evaluate, work.evaluation, work.jobs)
+
+
 def _package(work: Work) -> None:
-    """Export, quantise, prove and write the bundle."""
-    config = work.config
-    model = load_model(work.run("distilled")).with_map(config.shipped_cells, config.shipped_value_iterations)
-    package(model, work.bundle, version=config.version, figures={})
+    """Export, quantise, prove and write the chosen candidate's bundle, with what was measured of it."""
+    evaluation = read_evaluation(work.evaluation)
+    model = _shipped(work, evaluation.chosen)
+    figures = {"run": evaluation.chosen, **evaluation.figures[evaluation.chosen]}
+    package(model, work.bundle, version=work.config.version, figures=figures)
+
+
+def _shipped(work: Work, run: str) -> WorldModel:
+    """The model of a run on the map that is shipped."""
+    return load_model(work.run(run)).with_map(work.config.shipped_cells, work.config.shipped_value_iterations)
 
 
 STAGES: dict[str, Callable[[Work], None]] = {
@@ -91,6 +116,7 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "student": _student,
     "on-policy": _on_policy,
     "distil": _distil,
+    "evaluate": _evaluate,
     "package": _package,
 }
 

@@ -72,6 +72,14 @@ class CollectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_seed: int = 0
 
 
+class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How candidates are compared: episodes in each kind of world, on validation seeds."""
+
+    episodes: int
+    kinds: tuple[str, ...]
+    first_seed: int
+
+
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One configuration file."""
 
@@ -82,6 +90,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_student: TrainConfig
     train_distil: TrainConfig
     on_policy: CollectConfig
+    evaluate: EvaluateConfig
     shipped_cells: int
     shipped_value_iterations: int
     version: str

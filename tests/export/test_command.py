@@ -60,7 +60,7 @@ def test_all_runs_every_stage_in_order(
     ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert export(["all", "--work", str(tmp_path)], monkeypatch) == 0
-    assert ran == ["collect", "teacher", "student", "on-policy", "distil", "package"]
+    assert ran == ["collect", "teacher", "student", "on-policy", "distil", "evaluate", "package"]
     assert (tmp_path / "config.json").exists()
 
 
