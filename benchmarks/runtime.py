@@ -26,7 +26,7 @@ def drive(model: Path, precision: str, ticks: int, began: float) -> dict[str, fl
     """Observe and plan for ``ticks`` ticks; ``began`` is when the process was started, on the epoch clock."""
     import numpy as np
 
-    from edge_wm.control.clock import MonotonicClock
+    from edge_wm.clock import MonotonicClock
     from edge_wm.drive.pilot import Pilot
     from edge_wm.robot import load_robot
     from edge_wm.sensors.observation import Observation

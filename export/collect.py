@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.control.policy import Policy
 from edge_wm.drive.pilot import planning_policy
 from edge_wm.policies.path_tracker import PathTracker

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
 
-from edge_wm.control.clock import Clock
+from edge_wm.clock import Clock
 from edge_wm.control.policy import ARRIVE_M, Decision, Policy
 from edge_wm.control.rate import Rate
 from edge_wm.control.supervisor import Reason, SupervisedCommand, Supervisor

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from edge_wm.control.clock import Clock
+from edge_wm.clock import Clock
 
 LEAST_SHARE = 0.5
 """A tick that would begin with less than this share of its time left takes the next deadline instead."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge_wm.control.clock import Clock
+from edge_wm.clock import Clock
 from edge_wm.control.policy import ARRIVE_M, Decision
 from edge_wm.control.trail import Trail
 from edge_wm.planner.icem import ICEM

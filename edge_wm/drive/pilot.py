@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.manifest import Manifest, Precision
-from edge_wm.control.clock import Clock
+from edge_wm.clock import Clock
 from edge_wm.control.loop import Loop, RunResult, Tick
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import POSE, WorldModelPolicy

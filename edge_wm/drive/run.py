@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_wm.control.clock import Clock, MonotonicClock, SimulatedClock
+from edge_wm.clock import Clock, MonotonicClock, SimulatedClock
 from edge_wm.control.loop import Outcome
 from edge_wm.drive.pilot import Pilot
 from edge_wm.drive.simulated import SimulatedRobot, SimulatedTask, save_generated

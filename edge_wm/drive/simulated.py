@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wm.control.clock import Clock
+from edge_wm.clock import Clock
 from edge_wm.control.loop import Outcome, RunResult
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import Stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edge_wm.control.clock import Clock
+from edge_wm.clock import Clock
 from edge_wm.control.policy import Policy
 from edge_wm.errors import BadInput
 from edge_wm.robot import Robot

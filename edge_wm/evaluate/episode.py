@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.control.loop import Loop, Outcome, RunResult, Tick
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.evaluate.contestants import NEEDS_MODEL, PolicyName, Stage, make_policy

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edge_wm.control.clock import Clock, MonotonicClock
+from edge_wm.clock import Clock, MonotonicClock
 from edge_wm.errors import BadInput
 from edge_wm.planner.costs import NOWHERE, POSE, Array, CostSum, Imagined, Scale
 from edge_wm.planner.noise import NoiseRing

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge_wm.control.clock import Clock
+from edge_wm.clock import Clock
 from edge_wm.robot import Limits
 from edge_wm.sensors.observation import Observation
 from edge_wm.sim.simulation import Simulation

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.control.policy import Decision
 from edge_wm.sensors.observation import Observation
 from firmware_bridge.bridge import NEUTRAL, BridgeError, Command, Telemetry

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.control.loop import GIVE_UP_S, RESERVE_S, Loop, Outcome, RunResult, Tick
 from edge_wm.control.supervisor import Reason, Supervisor, SupervisorConfig
 from edge_wm.planner.plan import PlanError

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wm.control.clock import MonotonicClock, SimulatedClock
+from edge_wm.clock import MonotonicClock, SimulatedClock
 from edge_wm.control.rate import Rate
 
 

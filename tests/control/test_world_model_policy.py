@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.control.loop import Loop, Outcome
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import MAX_REUSED_PLANS, WorldModelPolicy

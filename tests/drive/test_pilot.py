@@ -11,8 +11,8 @@ import pytest
 
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.manifest import ActionSpec, GoalSpec, StateTensor
+from edge_wm.clock import SimulatedClock
 from edge_wm.commands.run_options import DEFAULT_MODEL
-from edge_wm.control.clock import SimulatedClock
 from edge_wm.drive.pilot import Pilot, planning_policy
 from edge_wm.errors import BadInput
 from edge_wm.robot import Limits, load_robot
@@ -87,7 +87,7 @@ def test_a_model_that_cannot_drive_to_a_point_is_refused(bundle: Path, changed: 
 PROGRAM = r"""
 import re, sys, time
 from pathlib import Path
-from edge_wm.control.clock import MonotonicClock
+from edge_wm.clock import MonotonicClock
 from edge_wm.drive.pilot import Pilot
 from edge_wm.robot import load_robot
 from edge_wm.sensors.observation import Observation

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.control.loop import Outcome, RunResult, Tick
 from edge_wm.control.policy import Decision
 from edge_wm.control.supervisor import Reason, SupervisedCommand

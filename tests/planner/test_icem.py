@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.errors import BadInput
 from edge_wm.planner.icem import ICEM, HorizonShift
 from edge_wm.planner.plan import PlanError, PlannerConfig

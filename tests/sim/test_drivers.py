@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wm.control.clock import SimulatedClock
+from edge_wm.clock import SimulatedClock
 from edge_wm.robot import load_robot
 from edge_wm.sim.drivers import SimulatedBridge, SimulatedSensors
 from edge_wm.sim.simulation import Simulation
