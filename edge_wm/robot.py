@@ -5,22 +5,15 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from edge_wm.errors import BadInput
 from edge_wm.paths import shipped
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edge_wm.toml_file import checked, read_table
 
 DEFAULT_ROBOT = shipped("boards", "robots", "sim.toml")
 """Robot file of the simulated robot."""
@@ -159,10 +152,10 @@ def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
             few or out of range, or contradicts itself.
     """
     path = Path(path)
-    table = _read_toml(path, "robot file")
+    table = read_table(path, "robot file")
     board = load_board(_board_file(path, table.get("board")))
     # The board is named in the robot file and described in its own: put the description where the name was.
-    robot = _convert({**table, "board": board}, Robot, path)
+    robot = checked({**table, "board": board}, Robot, path)
     for key, contradiction in _contradictions(robot):
         raise BadInput(f"{path}: {key}: {contradiction}")
     return robot
@@ -171,7 +164,7 @@ def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
 def load_board(path: str | Path) -> Board:
     """Read a board file.  Raises BadInput as :func:`load_robot` does."""
     path = Path(path)
-    return _convert(_read_toml(path, "board file"), Board, path)
+    return checked(read_table(path, "board file"), Board, path)
 
 
 def _board_file(robot_file: Path, board: object) -> Path:
@@ -185,42 +178,6 @@ def _board_file(robot_file: Path, board: object) -> Path:
             f"{robot_file}: board: {given}; name one of {', '.join(known)}, or a file ending in .toml"
         )
     return known[board]
-
-
-def _read_toml(path: Path, what: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot read the {what}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: the {what} is not TOML: {error}") from error
-
-
-S = TypeVar("S", bound=Struct)
-
-
-def _convert(table: dict[str, Any], kind: type[S], path: Path) -> S:
-    """Check ``table`` against ``kind``, naming the key in the error."""
-    try:
-        _refuse_not_finite(table)
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        # msgspec says "what - at `$.table.key`"; people look for the key first.
-        what, _, where = str(error).partition(" - at ")
-        key = where.strip("`").removeprefix("$").removeprefix(".")
-        raise BadInput(f"{path}: {key + ': ' if key else ''}{what[:1].lower()}{what[1:]}") from error
-
-
-def _refuse_not_finite(value: object, key: str = "$") -> None:
-    """TOML has nan and inf; neither is a measure of a robot, and nan passes every bound."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _refuse_not_finite(item, f"{key}.{name}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _refuse_not_finite(item, f"{key}[{index}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise msgspec.ValidationError(f"expected a finite number, got {value} - at `{key}`")
 
 
 def _contradictions(robot: Robot) -> Iterator[tuple[str, str]]:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 
-from edge_wm.errors import BadInput
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edge_wm.toml_file import checked, read_table
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,7 +92,4 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> RunConfig:
     """Read a configuration.  Raises BadInput with one line that names the field."""
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text()), RunConfig)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise BadInput(f"{path}: {error}") from error
+    return checked(read_table(path, "configuration"), RunConfig, path)

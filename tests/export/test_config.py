@@ -38,8 +38,8 @@ def test_collected_seeds_do_not_meet_each_other_or_calibration(path: Path) -> No
         ('version = "0.0.1"', "", "`version`"),
         ("[collect]", "surprise = 1\n[collect]", "`surprise`"),
         ("movers = 0.12", "", "`movers`"),
-        ("steps = 4", 'steps = "four"', r"`\$\.train_teacher\.steps`"),
-        ("camera_width = 16", "camera_width = 1.5", r"`\$\.student\.camera_width`"),
+        ("steps = 4", 'steps = "four"', r": train_teacher\.steps: expected `int`"),
+        ("camera_width = 16", "camera_width = 1.5", r": student\.camera_width: expected `int`"),
         ("[collect]", "[collect", r"line \d"),
     ],
 )
