@@ -43,7 +43,8 @@ def train(
         model_config: sizes of the model.
         config: the run.
         data: folders of shards.
-        folder: where the checkpoint and the curve go; a checkpoint found there is resumed.
+        folder: where the checkpoint and the curve go; a checkpoint found there is resumed, if its configuration is
+            the same.
         teacher: a trained teacher to distil from, or None.
         start_from: weights to begin with (a finished run's folder), or None for fresh ones.
     """
@@ -61,7 +62,7 @@ def train(
     parameters = [p for module in trained for p in module.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config))
-    step = _resume(folder, trained, optimiser, schedule)
+    step = _resume(folder, config, trained, optimiser, schedule)
     episodes = Episodes(data)
     future = model_config.horizon * model_config.ticks_per_step
     with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}")) as progress:
@@ -105,9 +106,9 @@ def train(
                     with (folder / LOG).open("a") as log:
                         log.write(json.dumps({k: round(v, 5) for k, v in entry.items()}) + "\n")
                 if step % config.checkpoint_every == 0:
-                    _save(folder, step, trained, optimiser, schedule)
+                    _save(folder, config, step, trained, optimiser, schedule)
         finally:
-            _save(folder, step, trained, optimiser, schedule)
+            _save(folder, config, step, trained, optimiser, schedule)
     return model
 
 
@@ -130,7 +131,14 @@ def _rate(step: int, config: TrainConfig) -> float:
     return 0.02 + 0.98 * 0.5 * (1.0 - math.cos(math.pi * left))
 
 
-def _save(folder: Path, step: int, trained: list[nn.Module], optimiser: Any, schedule: Any) -> None:
+def _save(
+    folder: Path,
+    config: TrainConfig,
+    step: int,
+    trained: list[nn.Module],
+    optimiser: Any,
+    schedule: Any,
+) -> None:
     model = trained[0]
     assert isinstance(model, WorldModel)
     partial = folder / (CHECKPOINT + ".partial")
@@ -138,6 +146,7 @@ def _save(folder: Path, step: int, trained: list[nn.Module], optimiser: Any, sch
         {
             "step": step,
             "config": msgspec.json.encode(model.config),
+            "training": msgspec.json.encode(config),
             "model": model.state_dict(),
             "beside": [module.state_dict() for module in trained[1:]],
             "optimiser": optimiser.state_dict(),
@@ -148,11 +157,24 @@ def _save(folder: Path, step: int, trained: list[nn.Module], optimiser: Any, sch
     partial.replace(folder / CHECKPOINT)
 
 
-def _resume(folder: Path, trained: list[nn.Module], optimiser: Any, schedule: Any) -> int:
+def _resume(
+    folder: Path, config: TrainConfig, trained: list[nn.Module], optimiser: Any, schedule: Any
+) -> int:
+    """Load the newest checkpoint, if there is one, and return its step."""
     path = folder / CHECKPOINT
     if not path.exists():
         return 0
     saved = torch.load(path, weights_only=True)
+    model = trained[0]
+    assert isinstance(model, WorldModel)
+    begun = (
+        msgspec.json.decode(saved["config"], type=ModelConfig),
+        msgspec.json.decode(saved["training"], type=TrainConfig),
+    )
+    if begun != (model.config, config):
+        raise BadInput(
+            f"{path}: was begun with another configuration: go on with that one, or remove the folder to train anew"
+        )
     trained[0].load_state_dict(saved["model"])
     for module, weights in zip(trained[1:], saved["beside"], strict=True):
         module.load_state_dict(weights)

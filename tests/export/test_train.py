@@ -65,6 +65,18 @@ def test_weights_alone_are_not_enough_to_go_on(interrupted: Path, run_folder: Pa
     assert not equal(weights(interrupted), weights(run_folder))
 
 
+@pytest.mark.parametrize("changed", ["training", "model"])
+def test_a_run_begun_with_another_configuration_is_refused_and_kept(
+    changed: str, interrupted: Path, shards: Path
+) -> None:
+    before = weights(interrupted)
+    longer = msgspec.structs.replace(TRAINING, steps=TRAINING.steps + (changed == "training"))
+    other = msgspec.structs.replace(TINY, value_iterations=TINY.value_iterations + (changed == "model"))
+    with pytest.raises(BadInput, match="begun with another configuration"):
+        train(other, longer, [shards], interrupted)
+    assert equal(before, weights(interrupted))
+
+
 def test_a_finished_run_is_left_as_it_is(run_folder: Path, shards: Path) -> None:
     before = weights(run_folder)
     train(TINY, TRAINING, [shards], run_folder)
