@@ -53,8 +53,8 @@ REACTIVE, HEAD, STRAIGHT = Contestant("reactive"), Contestant("policy-head"), Co
 SETS = {
     "rooms": WorldSet("rooms", 300, (OURS, FLOAT, REACTIVE, HEAD, STRAIGHT)),
     "rooms-hard": WorldSet("rooms-hard", 300, (OURS, FLOAT, REACTIVE, HEAD, STRAIGHT)),
-    "corridors": WorldSet("corridors", 100, (OURS, REACTIVE, HEAD)),
-    "mazes": WorldSet("mazes", 100, (OURS, REACTIVE, HEAD)),
+    "corridors": WorldSet("corridors", 100, (OURS, REACTIVE)),
+    "mazes": WorldSet("mazes", 100, (OURS, REACTIVE)),
     "rooms, 2 moving obstacles": WorldSet("rooms", 100, (OURS, REACTIVE), movers=2),
 }
 QUICK_EPISODES = 2
