@@ -89,7 +89,7 @@ def task_in_world_file(world: Path, start: Pose | None, goal: Point | None, seed
         if known is None:
             raise BadInput(f"{world}: has no task in a {FILE_NAME} beside it: name the goal with --goal X,Y")
         goal = known.goal
-    true_map = TrueMap.from_world(world)
+    true_map = TrueMap.from_world(world, (start[:2], goal))
     return SimulatedTask(_checked(Task(world, start, goal, math.nan), true_map), world, true_map, seed)
 
 

@@ -141,7 +141,7 @@ def run_episode(
     Raises:
         BadInput: the task or the policy cannot be used; the message names which.
     """
-    true_map = true_map_of(task.world)
+    true_map = true_map_of(task.world, task.start[:2], task.goal)
     check_task(task, true_map, f"{task.world.parent / 'tasks.json'}: task {task_number}")
     clock = SimulatedClock()
     simulation = Simulation(task.world, task.start, seed, render=policy in NEEDS_MODEL)
@@ -193,6 +193,6 @@ def _verdict_of(result: RunResult) -> Verdict:
 
 
 @functools.lru_cache(maxsize=8)
-def true_map_of(world: Path) -> TrueMap:
-    """The true map of a world file; several tasks in a row may share one."""
-    return TrueMap.from_world(world)
+def true_map_of(world: Path, start: tuple[float, float], goal: tuple[float, float]) -> TrueMap:
+    """The true map of a world file around one task, which may be tried several times in a row."""
+    return TrueMap.from_world(world, (start, goal))

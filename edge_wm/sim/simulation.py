@@ -20,6 +20,8 @@ from firmware_bridge import Command
 TIMESTEP_S = 0.004
 CONTACT_CHECK_S = 0.02
 """How often contacts are looked at within a tick; a touch lasts longer than this at our speeds."""
+NEAR_PLANE_M = 0.02
+"""Nothing comes nearer to the lens: it lies inside of the chassis's edge."""
 
 
 class Simulation:
@@ -211,6 +213,8 @@ def _compile(world: str | Path, start: tuple[float, float, float], flaws: rm.Imp
     except (ValueError, OSError, mujoco.FatalError) as error:
         where = world if isinstance(world, Path) else "generated world"
         raise BadInput(f"{where}: MuJoCo refuses the world: {' '.join(str(error).split())}") from error
+    # MuJoCo's near plane is a share of the world's size: in a large room the camera would look through what is close.
+    model.vis.map.znear = NEAR_PLANE_M / model.stat.extent
     model.opt.timestep = TIMESTEP_S
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     return model

@@ -115,7 +115,7 @@ def save_tasks(directory: Path, tasks: list[Task]) -> None:
 def _geodesic(path: Path, entry: TaskEntry, where: str) -> float:
     from edge_wm.sim.true_map import TrueMap, path_length
 
-    true_map = TrueMap.from_world(path)
+    true_map = TrueMap.from_world(path, (entry.start[:2], entry.goal))
     task = Task(path, entry.start, entry.goal, 0.0)
     check_task(task, true_map, where)
     route = true_map.path(entry.start[:2], entry.goal)

@@ -42,7 +42,7 @@ def draw_goal(
 
 def draw_task(task: Task) -> Image.Image:
     """The task's world from above, with the robot at its start, the goal and the comfortable path between them."""
-    true_map = TrueMap.from_world(task.world)
+    true_map = TrueMap.from_world(task.world, (task.start[:2], task.goal))
     simulation = Simulation(task.world, task.start, render=False)
     image = draw_goal(
         top_view(simulation.model, simulation.data, true_map.bounds), task.goal, true_map.bounds

@@ -8,6 +8,7 @@ polygon.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from edge_wm.sim.movers import PREFIX
 CELL_M = 0.05
 MARGIN_M = 0.3
 """Width of the border around the outermost geoms."""
+OPEN_M = 5.0
+"""How far beyond the outermost geoms a start or goal may lie in a world without walls around it."""
 GROUND_TOP_M = 0.012
 """What ends below this is ground: the chassis passes over it."""
 ROBOT_TOP_M = 0.15
@@ -85,8 +88,8 @@ class TrueMap:
             +y, column along +x; negative inside things.
     """
 
-    def __init__(self, footprints: list[Disc | Polygon]) -> None:
-        low, high = _bounds(footprints)
+    def __init__(self, footprints: list[Disc | Polygon], around: Sequence[tuple[float, float]] = ()) -> None:
+        low, high = _bounds(footprints, around)
         columns, rows = np.ceil((high - low) / CELL_M).astype(int) + 1
         self.origin = low
         xs = low[0] + np.arange(columns) * CELL_M
@@ -99,17 +102,26 @@ class TrueMap:
         self._edges: dict[float, Any] = {}
 
     @classmethod
-    def from_model(cls, model: Any) -> TrueMap:
+    def from_model(cls, model: Any, around: Sequence[tuple[float, float]] = ()) -> TrueMap:
         """Read the footprints off a compiled model (with or without a robot in it)."""
-        return cls(_footprints(model))
+        return cls(_footprints(model), around)
 
     @classmethod
-    def from_world(cls, world: str | Path) -> TrueMap:
-        """Read the footprints off MJCF text or an MJCF file.  Raises BadInput if MuJoCo refuses it."""
+    def from_world(cls, world: str | Path, around: Sequence[tuple[float, float]] = ()) -> TrueMap:
+        """Read the footprints off MJCF text or an MJCF file.
+
+        Args:
+            world: text or file.
+            around: points (x, y) that the map should hold as well, if no further than ``OPEN_M`` from all things: a
+                world need not have walls around it.
+
+        Raises:
+            BadInput: MuJoCo refuses the world, or there is nothing in it.
+        """
         try:
             if isinstance(world, Path):
-                return cls.from_model(mujoco.MjModel.from_xml_path(str(world)))
-            return cls.from_model(mujoco.MjModel.from_xml_string(world))
+                return cls.from_model(mujoco.MjModel.from_xml_path(str(world)), around)
+            return cls.from_model(mujoco.MjModel.from_xml_string(world), around)
         except ValueError as error:
             raise BadInput(f"{world}: MuJoCo refuses the world: {' '.join(str(error).split())}") from error
 
@@ -331,7 +343,7 @@ def _slab_behind(centre: Array, axes: Array) -> Polygon:
     return Polygon(corners[ConvexHull(corners).vertices])
 
 
-def _bounds(footprints: list[Disc | Polygon]) -> tuple[Array, Array]:
+def _bounds(footprints: list[Disc | Polygon], around: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
     points = np.concatenate(
         [
             np.array([[f.x - f.radius, f.y - f.radius], [f.x + f.radius, f.y + f.radius]])
@@ -343,4 +355,8 @@ def _bounds(footprints: list[Disc | Polygon]) -> tuple[Array, Array]:
     low, high = points.min(axis=0) - MARGIN_M, points.max(axis=0) + MARGIN_M
     if (high - low).max() > 45.0:  # an endless wall: keep what lies around the origin
         low, high = np.maximum(low, -20.0), np.minimum(high, 20.0)
+    if len(around):
+        wanted = np.array(around, dtype=np.float64)
+        low = np.minimum(low, np.maximum(wanted.min(axis=0) - 1.0, low - OPEN_M))
+        high = np.maximum(high, np.minimum(wanted.max(axis=0) + 1.0, high + OPEN_M))
     return low, high

@@ -138,3 +138,12 @@ def test_a_world_that_mujoco_refuses_is_bad_input_in_one_line() -> None:
     with pytest.raises(BadInput) as caught:
         Simulation("<mujoco><worldbody><geom type='box'/></worldbody></mujoco>", START, render=False)
     assert "\n" not in str(caught.value)
+
+
+def test_the_camera_sees_what_is_close_however_large_the_world_is() -> None:
+    far_away = '<geom type="box" pos="25 25 0.2" size="0.1 0.1 0.2"/>'
+    ahead = '<geom type="box" pos="0 0 0.2" size="0.1 0.5 0.2" rgba="1 0 0 1"/>'
+    simulation = Simulation(world(far_away + ahead), (-0.25, 0.0, 0.0), 0)
+    simulation.observe()
+    assert simulation.depth()[24, 32] == pytest.approx(0.06, abs=0.01)
+    simulation.close()

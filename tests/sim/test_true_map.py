@@ -160,3 +160,14 @@ def test_a_world_without_anything_in_it_and_a_point_outside_are_bad_input() -> N
         TrueMap.from_world(empty)
     with pytest.raises(BadInput, match="outside the world"):
         TrueMap.from_world(world()).path((0.0, 0.0), (50.0, 0.0))
+
+
+def test_a_world_without_walls_is_mapped_around_its_task() -> None:
+    post = '<mujoco><worldbody><geom type="cylinder" size="0.3 0.3" pos="0 0 0.3"/></worldbody></mujoco>'
+    start, goal = (-1.5, 0.1), (1.5, 0.0)
+    assert not TrueMap.from_world(post).contains(start)
+    path = TrueMap.from_world(post, (start, goal)).path(start, goal)
+    assert path is not None
+    assert 3.0 < path_length(path) < 3.4
+    # A mistyped goal does not make a map as large as the mistake.
+    assert not TrueMap.from_world(post, (start, (1e9, 0.0))).contains((1e9, 0.0))
