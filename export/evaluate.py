@@ -31,10 +31,10 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 def choose(candidates: dict[str, Path], config: EvaluateConfig, folder: Path, jobs: int) -> Evaluation:
-    """Drive all candidates, take the one with the highest mean success (then SPL), write ``folder/evaluation.json``.
+    """Drive all candidates, take the one that succeeds most often, write ``folder/evaluation.json``.
 
     Args:
-        candidates: a bundle by name; a tie goes to the last one.
+        candidates: a bundle by name; a tie goes to the last one, which has learned most.
         config: how much to drive, and where.
         folder: where worlds, reports and the result go.
         jobs: parallel processes.
@@ -52,11 +52,11 @@ def choose(candidates: dict[str, Path], config: EvaluateConfig, folder: Path, jo
         for name, bundle in candidates.items()
     }
 
-    def rank(name: str) -> tuple[float, float]:
-        summaries = [report.summary for report in reports[name].values()]
-        return sum(s.success_rate for s in summaries), sum(s.spl for s in summaries)
-
-    chosen = max(reversed(list(candidates)), key=rank)
+    successes = {
+        name: sum(episode.success for report in by_kind.values() for episode in report.episodes)
+        for name, by_kind in reports.items()
+    }
+    chosen = max(reversed(list(candidates)), key=lambda name: successes[name])
     figures = {
         name: {kind: _line(report, config.first_seed) for kind, report in by_kind.items()}
         for name, by_kind in reports.items()
