@@ -271,7 +271,7 @@ def _footprints(model: Any) -> list[Disc | Polygon]:
     for geom in range(model.ngeom):
         body = model.body(int(model.geom_bodyid[geom]))
         root = model.body(int(body.rootid[0])).name
-        if root.startswith((PREFIX, rm.PREFIX)) or body.name.startswith(PREFIX):
+        if root == rm.BODY_NAME or root.startswith(PREFIX) or body.name.startswith(PREFIX):
             continue
         if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
             continue

@@ -12,6 +12,7 @@ import pytest
 from edge_wm.errors import BadInput
 from edge_wm.sim.generator import generate
 from edge_wm.sim.robot_model import RADIUS_M
+from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.true_map import WALL_FACTOR, TrueMap, path_length
 from tests.sim.worlds import world
 
@@ -171,3 +172,11 @@ def test_a_world_without_walls_is_mapped_around_its_task() -> None:
     assert 3.0 < path_length(path) < 3.4
     # A mistyped goal does not make a map as large as the mistake.
     assert not TrueMap.from_world(post, (start, (1e9, 0.0))).contains((1e9, 0.0))
+
+
+def test_only_our_robot_is_left_out_of_the_map_not_what_is_called_alike() -> None:
+    dock = '<body name="robot_dock"><geom type="box" pos="0 0 0.2" size="0.2 0.2 0.2"/></body>'
+    simulation = Simulation(world(dock), (-1.0, 0.0, 0.0), 0, render=False)
+    clearance = TrueMap.from_model(simulation.model).clearance_at(np.array([[0.0, 0.0], [-1.0, 0.0]]))
+    assert clearance[0] < 0.0
+    assert clearance[1] > 0.5
