@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -119,6 +119,15 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
     assert said.count("\n") == 1
 
 
+@pytest.fixture
+def heard_ctrl_c() -> Iterator[None]:
+    """Ctrl-C reaches Python, also in a test run that a shell has put into the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_ctrl_c_is_one_word_and_exit_code_130(planted: Planted, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["it"], planted(f"import os; os.kill(os.getpid(), {signal.SIGINT:d})")) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
