@@ -55,7 +55,7 @@ HEAD = Contestant("policy-head", at_most=100)
 """It fails often, and a failure takes a whole minute."""
 SETS = {
     "rooms": WorldSet("rooms", 300, (OURS, FLOAT, REACTIVE, HEAD, STRAIGHT)),
-    "rooms-hard": WorldSet("rooms-hard", 300, (OURS, FLOAT, REACTIVE, HEAD, STRAIGHT)),
+    "rooms-hard": WorldSet("rooms-hard", 300, (OURS, FLOAT._replace(at_most=150), REACTIVE, HEAD, STRAIGHT)),
     "corridors": WorldSet("corridors", 100, (OURS, REACTIVE)),
     "mazes": WorldSet("mazes", 100, (OURS, REACTIVE)),
     "rooms, 2 moving obstacles": WorldSet("rooms", 100, (OURS, REACTIVE), movers=2),
