@@ -37,6 +37,10 @@ COLLECT_TICKS = 10
 log = logging.getLogger(__name__)
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, the service manager, and a terminal that is gone."""
+
+
 class Outcome(str, Enum):
     """How a run ended."""
 
@@ -147,7 +151,8 @@ class Loop:
         except Exception as error:
             end = _End(Outcome.FAULT, _one_line(error), error)
         finally:
-            self._bridge.stop()
+            with _signals_ignored():  # a third Ctrl-C must not leave the motors running
+                self._bridge.stop()
         duration_s = self._clock.now() - began
         return RunResult(
             end.outcome,
@@ -271,7 +276,7 @@ def _one_line(error: Exception) -> str:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[str]]:
-    """Turn Ctrl-C and SIGTERM into a request, so that the robot can brake; a second one interrupts at once.
+    """Turn Ctrl-C, SIGTERM and a lost terminal into a request, so that the robot can brake; a second one interrupts at once.
 
     Python lets only the main thread set handlers; elsewhere the list stays empty.
     """
@@ -285,9 +290,23 @@ def _stop_signals() -> Iterator[list[str]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, receive) for number in STOP_SIGNALS}
     try:
         yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """While the motors are being stopped, nothing may interrupt that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
+    try:
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

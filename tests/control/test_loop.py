@@ -285,7 +285,7 @@ def test_a_callback_that_fails_is_dropped_and_the_robot_drives_on(caplog):
 # -- Ctrl-C and SIGTERM ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_brakes_and_ends_the_run(number):
     rig = Rig()
     rig.policy.during = lambda index: signal.raise_signal(number) if index == 10 else None
@@ -310,6 +310,19 @@ def test_a_second_ctrl_c_does_not_wait_for_the_ramp():
     assert rig.bridge.log[-1].v > 0.0
     assert rig.bridge.stopped == 1
     assert rig.bridge.in_force == NEUTRAL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_interrupts_stopping_the_motors(number):
+    rig = Rig()
+    rig.policy.during = lambda index: signal.raise_signal(signal.SIGINT) if index == 10 else None
+    stop = rig.bridge.stop
+    rig.bridge.stop = lambda: (signal.raise_signal(number), stop())
+    before = signal.getsignal(number)
+    assert rig.run().outcome is Outcome.INTERRUPTED
+    assert rig.bridge.stopped == 1
+    assert rig.bridge.in_force == NEUTRAL
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize("place", ["sensors", "policy", "bridge", "callback", "reset"])
