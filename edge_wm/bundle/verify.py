@@ -150,7 +150,9 @@ def read_npz(data: bytes, where: str) -> dict[str, Array]:
                 raise BadInput(f"{where}: packed with something else than deflate")
             for member in members:
                 name = member.filename.removesuffix(".npy")
-                arrays[name] = array_from_npy(archive.read(member), f"{where}: {name!r}")
+                with archive.open(member) as packed:  # no more than it says it holds, however much is in it
+                    unpacked = packed.read(member.file_size)
+                arrays[name] = array_from_npy(unpacked, f"{where}: {name!r}")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
         raise BadInput(f"{where}: not a readable .npz file: {' '.join(str(error).split())}") from None
     return arrays

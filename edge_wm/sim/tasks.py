@@ -58,7 +58,7 @@ def load_tasks(directory: Path) -> list[Task]:
         raise BadInput(
             f"{directory}: no {FILE_NAME} here; name a folder of worlds with their tasks"
         ) from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise BadInput(f"{file}: not a list of tasks: {error}") from error
     if not entries:
         raise BadInput(f"{file}: holds no task")
