@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_wm.evaluate.contestants import PolicyName
-from edge_wm.evaluate.evaluation import evaluate, make_settings
-from edge_wm.evaluate.report import Report, read_report
+from edge_wm.evaluate.evaluation import evaluate_once, make_settings
+from edge_wm.evaluate.report import Report
 from edge_wm.evaluate.statistics import mcnemar_p
 from edge_wm.sim.generator import TEST_SEEDS
 from edge_wm.sim.tasks import FILE_NAME
@@ -94,14 +94,8 @@ def main() -> None:
 
 
 def _report(who: Contestant, model: Path, folder: Path, episodes: int, jobs: int) -> Report:
-    """The report of one evaluation, from its file if it is of this model already."""
     settings = make_settings(folder, who.policy, model=model, precision=who.precision)
-    file = folder / f"{str(who).replace(' ', '-')}.json"
-    if file.exists():
-        report = read_report(file)
-        if (report.model_sha256, report.summary.n) == (settings.model_sha256, episodes):
-            return report
-    return evaluate(settings, episodes, jobs, file)
+    return evaluate_once(settings, episodes, jobs, folder / f"{str(who).replace(' ', '-')}.json")
 
 
 def _result(report: Report, ours: Report) -> dict[str, Any]:

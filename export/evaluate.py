@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_wm.errors import BadInput
-from edge_wm.evaluate.evaluation import evaluate, make_settings
-from edge_wm.evaluate.report import Report, read_report
+from edge_wm.evaluate.evaluation import evaluate_once, make_settings
+from edge_wm.evaluate.report import Report
 from edge_wm.sim.generator import TEST_SEEDS, VALIDATION_SEEDS
 from edge_wm.sim.tasks import FILE_NAME
 from edge_wm.sim.world_folder import write_worlds
@@ -80,12 +80,7 @@ def _drive(bundle: Path, kind: str, config: EvaluateConfig, folder: Path, name: 
     if not (worlds / FILE_NAME).exists():
         write_worlds(worlds, kind, config.first_seed, config.episodes)
     settings = make_settings(worlds, "world-model", model=bundle)
-    file = folder / f"{name}.{kind}.json"
-    if file.exists():
-        report = read_report(file)
-        if report.model_sha256 == settings.model_sha256 and report.summary.n == config.episodes:
-            return report
-    return evaluate(settings, config.episodes, jobs, file)
+    return evaluate_once(settings, config.episodes, jobs, folder / f"{name}.{kind}.json")
 
 
 def _line(report: Report, first_seed: int) -> str:

@@ -151,7 +151,7 @@ class Loop:
         except Exception as error:
             end = _End(Outcome.FAULT, _one_line(error), error)
         finally:
-            with _signals_ignored():  # a third Ctrl-C must not leave the motors running
+            with _on_stop_signals(signal.SIG_IGN):  # a third Ctrl-C must not leave the motors running
                 self._bridge.stop()
         duration_s = self._clock.now() - began
         return RunResult(
@@ -287,29 +287,22 @@ def _stop_signals() -> Iterator[list[str]]:
             raise KeyboardInterrupt
         received.append(signal.Signals(number).name)
 
-    if threading.current_thread() is not threading.main_thread():
+    with _on_stop_signals(receive):
         yield received
-        return
-    previous = {number: signal.signal(number, receive) for number in STOP_SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """While the motors are being stopped, nothing may interrupt that."""
+def _on_stop_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Put ``handler`` in the place of those of ``STOP_SIGNALS`` for a while; in other threads than the main one, nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
+    previous = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, former in previous.items():
+            signal.signal(number, former)
 
 
 @contextmanager

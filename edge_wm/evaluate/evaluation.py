@@ -51,6 +51,23 @@ def make_settings(
     return msgspec.structs.replace(settings, model_sha256=loaded.sha256)
 
 
+def evaluate_once(settings: Settings, count: int, jobs: int, json_file: Path) -> Report:
+    """The report in ``json_file`` if it is of these settings and this many episodes; else :func:`evaluate`."""
+    if json_file.exists():
+        report = read_report(json_file)
+        made_of = (report.policy, report.precision, report.model_sha256, report.tasks_sha256, report.seed)
+        wanted = (
+            settings.policy,
+            settings.precision,
+            settings.model_sha256,
+            settings.tasks_sha256,
+            settings.seed,
+        )
+        if made_of == wanted and report.summary.n == count:
+            return report
+    return evaluate(settings, count, jobs, json_file)
+
+
 def evaluate(
     settings: Settings, count: int, jobs: int, json_file: Path | None = None, compare: Path | None = None
 ) -> Report:
