@@ -16,7 +16,6 @@ from edge_wm.bundle.manifest import Manifest, Precision, Role
 from edge_wm.engines.engine import Engine, EngineError, load_engine
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Observation
-from firmware_bridge import Command
 
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
@@ -46,10 +45,6 @@ class WorldModel:
         self._precision = precision
         self._threads = threads
         manifest = bundle.manifest
-        self._action_names = manifest.action.names
-        strange = sorted(set(self._action_names) - set(Command.__slots__))
-        if strange:
-            raise BadInput(f"{manifest.name}: action {strange[0]!r} is not part of a command")
         self._observation = tuple(
             (spec.name, spec.shape, np.dtype(spec.dtype)) for spec in manifest.observation
         )
@@ -59,7 +54,6 @@ class WorldModel:
         self._imagine = self._load("imagine")
         self._decode: Engine | None = None
         self._current = 0
-        self._applied = np.zeros(len(self._action_names), dtype=np.float32)
 
     @property
     def manifest(self) -> Manifest:
@@ -75,28 +69,28 @@ class WorldModel:
         """Return a new copy of the latent state before the first observation."""
         return self._bundle.initial_state()
 
-    def observe(self, state: Mapping[str, Array], observation: Observation, applied: Command) -> Tensors:
+    def observe(self, state: Mapping[str, Array], observation: Observation, applied: Array) -> Tensors:
         """Posterior step: take in one observation.
 
         Args:
             state: the latent state one tick ago.
             observation: the newest reading; arrays the model does not use are ignored.
-            applied: the command that was in force since ``state``.
+            applied: float32[A], the action that was in force since ``state``.
 
         Returns:
             The latent state now, in one of two sets of buffers: valid until the next call but one.
 
         Raises:
-            ObservationError: the observation is not what the manifest says.
+            ObservationError: the observation is not what the manifest says, or the applied action is not finite.
+            ValueError: the state or the applied action has another shape or dtype.
             EngineError: the engine failed, or the new latent state is not finite.
         """
-        self._applied[:] = [getattr(applied, name) for name in self._action_names]
-        if not np.isfinite(self._applied).all():
-            raise ObservationError(f"the applied command is not finite: {applied}")
+        if not np.isfinite(applied).all():
+            raise ObservationError(f"the applied action is not finite: {applied}")
         inputs = dict(state)
         for name, shape, dtype in self._observation:
             inputs[name] = _checked(observation.arrays.get(name), name, shape, dtype)
-        inputs["applied_action"] = self._applied
+        inputs["applied_action"] = applied
         self._current = 1 - self._current
         outputs = self._observe.run(inputs, self._current)
         after = {name: outputs[f"next_{name}"] for name in self._state_names}
@@ -105,13 +99,15 @@ class WorldModel:
                 raise EngineError(f"the model's latent state is not finite after observe: {name}")
         return after
 
-    def imagine(self, state: Mapping[str, Array], actions: Array, goal: Array) -> Mapping[str, Array]:
+    def imagine(
+        self, state: Mapping[str, Array], actions: Array, goal: Array | None = None
+    ) -> Mapping[str, Array]:
         """Prior rollout: what happens under each of many action sequences.
 
         Args:
             state: the latent state now.
-            actions: float32[N, H, A], the commands of each imagined step, in the units of the manifest.
-            goal: float32 in the shape, frame and unit of the manifest's goal.
+            actions: float32[N, H, A], the actions of each imagined step, in the units of the manifest.
+            goal: float32 in the shape, frame and unit of the manifest's goal; None for a model that takes none.
 
         Returns:
             The imagine heads by name.  Valid until the next call.
@@ -120,7 +116,10 @@ class WorldModel:
             ValueError: an argument has another shape or dtype.
             EngineError: the engine failed.
         """
-        return self._imagine.run({**state, "actions": actions, "goal": goal})
+        inputs = {**state, "actions": actions}
+        if goal is not None:
+            inputs["goal"] = goal
+        return self._imagine.run(inputs)
 
     def decode(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """Pictures of a latent state, for people; never on the control path.

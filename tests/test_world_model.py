@@ -13,7 +13,6 @@ from edge_wm.engines.engine import EngineError
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Observation
 from edge_wm.world_model import ObservationError, WorldModel
-from firmware_bridge import Command
 from tests.tiny_model import (
     START,
     TURN,
@@ -26,7 +25,7 @@ from tests.tiny_model import (
     write_tiny,
 )
 
-FORWARD = Command(v=1.0, w=0.0)
+FORWARD = np.array([1.0, 0.0], dtype=np.float32)
 
 
 def observation(**changes: object) -> Observation:
@@ -84,23 +83,6 @@ def test_imagine_and_decode_leave_the_state_alone(model: WorldModel) -> None:
         np.testing.assert_array_equal(state[name], array)
 
 
-def test_actions_go_in_by_name_not_by_place(bundle_dir: Path) -> None:
-    facts = read_manifest(bundle_dir)
-    facts["action"]["names"] = ["w", "v"]
-    write_manifest(bundle_dir, facts)
-    model = WorldModel(load_bundle(bundle_dir), precision="fp32")
-    state = model.observe(model.initial_state(), observation(), FORWARD)
-    np.testing.assert_allclose(state["pose"], START + TURN[1], rtol=1e-5)
-
-
-def test_an_action_that_no_command_has_is_refused(bundle_dir: Path) -> None:
-    facts = read_manifest(bundle_dir)
-    facts["action"]["names"] = ["v", "jump"]
-    write_manifest(bundle_dir, facts)
-    with pytest.raises(BadInput, match="'jump'"):
-        WorldModel(load_bundle(bundle_dir), precision="fp32")
-
-
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -128,10 +110,17 @@ def test_an_observation_it_must_not_see_is_refused(
     )
 
 
-@pytest.mark.parametrize("command", [Command(float("nan"), 0.0), Command(0.0, float("inf"))])
-def test_an_applied_command_that_is_not_finite_is_refused(command: Command, model: WorldModel) -> None:
-    with pytest.raises(ObservationError, match="applied command"):
-        model.observe(model.initial_state(), observation(), command)
+@pytest.mark.parametrize("action", [(float("nan"), 0.0), (0.0, float("inf"))])
+def test_an_applied_action_that_is_not_finite_is_refused(
+    action: tuple[float, float], model: WorldModel
+) -> None:
+    with pytest.raises(ObservationError, match="applied action"):
+        model.observe(model.initial_state(), observation(), np.array(action, dtype=np.float32))
+
+
+def test_an_applied_action_of_another_length_is_refused(model: WorldModel) -> None:
+    with pytest.raises(ValueError, match="applied_action"):
+        model.observe(model.initial_state(), observation(), np.zeros(3, dtype=np.float32))
 
 
 def test_a_latent_state_that_is_not_finite_is_reported(model: WorldModel) -> None:

@@ -82,7 +82,7 @@ class StateTensor(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GoalSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """The goal that imagine takes: float32 of ``shape``, in ``frame``, in ``unit``."""
+    """The goal that imagine takes: float32 of ``shape``, in ``frame``, in ``unit``.  A model of one task has none."""
 
     shape: Shape
     frame: Text
@@ -110,7 +110,7 @@ class Graph(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlannerDefaults(Struct, frozen=True, forbid_unknown_fields=True):
-    """iCEM settings the model was evaluated with (Pinneri et al. 2020), and the weight of each cost by its name."""
+    """Planner settings the model was evaluated with (``edge_wm.planner.plan.PlannerConfig``), and each cost's weight."""
 
     iterations: Annotated[int, Meta(ge=1, le=1000)]
     elites: Annotated[int, Meta(ge=1, le=65536)]
@@ -124,6 +124,8 @@ class PlannerDefaults(Struct, frozen=True, forbid_unknown_fields=True):
     comfort_m: Positive = 0.25
     touch_m: NotNegative = 0.12
     touch_discount: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.97
+    reward_discount: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    temperature: NotNegative = 0.0
 
 
 class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,7 +179,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     observation: Annotated[tuple[ObservationArray, ...], Meta(min_length=1, max_length=64)]
     action: ActionSpec
     state: Annotated[tuple[StateTensor, ...], Meta(min_length=1, max_length=64)]
-    goal: GoalSpec
+    goal: GoalSpec | None
     heads: Annotated[tuple[Head, ...], Meta(max_length=64)]
     graphs: Annotated[tuple[Graph, ...], Meta(min_length=1, max_length=18)]
     planner: PlannerDefaults
@@ -201,7 +203,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             return (*state, *arrays, TensorSpec("applied_action", (width,), "float32"))
         if role == "imagine":
             actions = TensorSpec("actions", (self.imagine.candidates, self.imagine.horizon, width), "float32")
-            return (*state, actions, TensorSpec("goal", self.goal.shape, "float32"))
+            goal = () if self.goal is None else (TensorSpec("goal", self.goal.shape, "float32"),)
+            return (*state, actions, *goal)
         return state
 
     def graph_outputs(self, role: Role) -> tuple[TensorSpec, ...]:
@@ -305,6 +308,11 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
     yield (
         m.planner.touch_m < m.planner.comfort_m,
         f"planner.touch_m {m.planner.touch_m:g} must be below comfort_m {m.planner.comfort_m:g}",
+    )
+
+    yield (
+        m.goal is not None or not m.planner.costs.get("terminal"),
+        "planner.costs: terminal is the distance to a goal, and the model takes none: leave it out",
     )
 
     for role in ("observe", "imagine", "decode"):

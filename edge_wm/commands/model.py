@@ -100,11 +100,12 @@ def _description(bundle: Bundle) -> list[str]:
         lines.append(f"  {name:13}{low:g} to {high:g} {_plain(unit)}")
     lines.append("latent state")
     lines += [f"  {t.name:13}{_tensor(t.dtype, t.shape):22}starts as {t.initial}" for t in m.state]
-    lines += [
-        "goal",
-        f"  {_tensor('float32', m.goal.shape):35}{_plain(m.goal.unit)}, {_plain(m.goal.frame)} frame",
-        "heads",
-    ]
+    if m.goal is not None:
+        lines += [
+            "goal",
+            f"  {_tensor('float32', m.goal.shape):35}{_plain(m.goal.unit)}, {_plain(m.goal.frame)} frame",
+        ]
+    lines.append("heads")
     lines += [
         f"  {h.name:22}{h.role:9}[{','.join(map(str, h.shape))}]  {_plain(h.unit)}  {_plain(h.description)}".rstrip()
         for h in m.heads

@@ -35,7 +35,7 @@ class Observer(Protocol):
         ...
 
     def observe(
-        self, state: Mapping[str, Array], observation: Observation, applied: Command
+        self, state: Mapping[str, Array], observation: Observation, applied: Array
     ) -> Mapping[str, Array]:
         """The latent state after ``observation``, valid until the call after the next."""
         ...
@@ -74,8 +74,9 @@ class WorldModelPolicy:
 
     def act(self, observation: Observation, applied: Command, deadline: float) -> Decision:
         """See ``Policy.act``."""
+        self._applied[:] = applied.v, applied.w
         began = time.perf_counter()
-        self._state = self._model.observe(self._state, observation, applied)
+        self._state = self._model.observe(self._state, observation, self._applied)
         self.observe_s = time.perf_counter() - began
         pose = self._state[POSE]
         distance = math.hypot(float(self._goal[0] - pose[0]), float(self._goal[1] - pose[1]))
@@ -83,7 +84,6 @@ class WorldModelPolicy:
             raise PlanError("the model's pose is not finite")
         if distance <= self._arrive_m:
             return Decision(NEUTRAL, None, distance)
-        self._applied[:] = applied.v, applied.w
         self._trail.note(observation.time, float(pose[0]), float(pose[1]))
         plan = self._planner.plan(
             self._state,

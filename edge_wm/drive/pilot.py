@@ -15,7 +15,7 @@ from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import POSE, WorldModelPolicy
 from edge_wm.errors import BadInput
 from edge_wm.planner.icem import ICEM
-from edge_wm.planner.plan import ActionLimits, PlanError, PlannerConfig
+from edge_wm.planner.plan import BODY_VELOCITY, ActionLimits, PlanError, PlannerConfig
 from edge_wm.record.tick_record import LocalMap
 from edge_wm.robot import Limits, Robot
 from edge_wm.sensors.observation import Observation, Sensors
@@ -119,8 +119,12 @@ def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int =
         BadInput: the model is not one to drive a robot by (v, w) to a point.
     """
     manifest = model.manifest
-    if manifest.action.names != ("v", "w"):
-        raise BadInput(f"{manifest.name}: its actions are {manifest.action.names}; a command is ('v', 'w')")
+    if manifest.action.names != BODY_VELOCITY:
+        raise BadInput(
+            f"{manifest.name}: its actions are {manifest.action.names}; a command is {BODY_VELOCITY}"
+        )
+    if manifest.goal is None:
+        raise BadInput(f"{manifest.name}: it takes no goal; to drive to a point it must take x, y")
     if manifest.goal.shape != (2,):
         raise BadInput(f"{manifest.name}: its goal has shape {list(manifest.goal.shape)}; a point is x, y")
     if (POSE, (3,)) not in ((tensor.name, tensor.shape) for tensor in manifest.state):
@@ -133,7 +137,7 @@ def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int =
         ),
         tuple(min(pair) for pair in zip(manifest.action.high, (limits.max_v, limits.max_w), strict=True)),
     )
-    config = PlannerConfig.from_defaults(manifest.planner)
+    config = PlannerConfig.from_manifest(manifest)
     return WorldModelPolicy(model, ICEM(model, config, allowed, seed), clock)
 
 

@@ -1,4 +1,4 @@
-"""What a plan costs, in metres of detour.
+"""What a plan costs: metres of detour, or minus the reward that a model was trained to predict.
 
 One small function a cost, one weight a function.  The total is the weighted sum, so weights change without a new
 export, and a cost whose outcome the model does not give drops out.
@@ -36,8 +36,10 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "smoothness": 0.1,
     "reverse": 0.3,
     "revisit": 0.0,
+    "reward": 0.0,
+    "terminal_value": 0.0,
+    "goal_distance": 0.0,
 }
-
 
 NOWHERE: Array = np.zeros((0, 2), dtype=np.float32)
 
@@ -52,14 +54,14 @@ class Imagined:
     Attributes:
         outcomes: named arrays that ``imagine`` returned.
         actions: float32[N, H, A], inside the limits.
-        goal: float32[G]; the first two are x, y in the odometry frame.
+        goal: float32[G]; the first two are x, y in the odometry frame.  None for a model that takes no goal.
         applied: float32[A], the last action that was really sent.
         visited: float32[T, 2], places in the odometry frame where the robot was some time ago.
     """
 
     outcomes: Mapping[str, Array]
     actions: Array
-    goal: Array
+    goal: Array | None
     applied: Array
     visited: Array = field(default_factory=lambda: NOWHERE)
 
@@ -71,14 +73,16 @@ class Scale:
     Attributes:
         half_range: float32[A], half of the span between the limits of each action.
         reverse: greatest speed backwards, m/s, positive.
-        discount: float32[H], how much a touch at each step counts: later ones can still be planned away.
+        touch_discount: float32[H], how much a touch at each step counts: later ones can still be planned away.
+        reward_discount: float32[H + 1], how much the reward of each step counts, and what follows after the last.
         comfort_m: clearance of the robot's centre below which closeness costs.
         touch_m: clearance of the robot's centre at which it touches.
     """
 
     half_range: Array
     reverse: float
-    discount: Array
+    touch_discount: Array
+    reward_discount: Array
     comfort_m: float
     touch_m: float
 
@@ -94,7 +98,7 @@ class Scratch:
 
 
 Cost = Callable[[Imagined, Scale, Scratch, Array], None]
-"""Writes one cost, float32[N] and never negative, into its last argument and keeps nothing."""
+"""Writes one cost, float32[N], into its last argument and keeps nothing."""
 
 
 def value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
@@ -118,6 +122,7 @@ def value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> Non
 
 def terminal(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """Straight-line metres from the last imagined pose to the goal; blind to walls."""
+    assert imagined.goal is not None, "a manifest without a goal must not weigh this cost"
     last = imagined.outcomes[POSE][:, -1]
     x, y = scratch.steps[:, 0], scratch.more_steps[:, 0]
     np.subtract(last[:, 0], imagined.goal[0], out=x)
@@ -136,7 +141,7 @@ def collision(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) ->
     np.subtract(1.0, touch, out=survival)
     np.cumprod(survival, axis=1, out=survival)
     touch[:, 1:] *= survival[:, :-1]
-    touch *= scale.discount
+    touch *= scale.touch_discount
     touch.sum(axis=1, out=out)
 
 
@@ -193,6 +198,22 @@ def revisit(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> N
     np.sum(np.einsum("ntd,ntd->nt", gap, gap) < REVISIT_M**2, axis=1, out=out)
 
 
+def reward(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Minus the discounted sum of the rewards that the model predicts: ``-sum_k discount**k * reward[k]``."""
+    np.matmul(imagined.outcomes["reward"], scale.reward_discount[:-1], out=out)
+    np.negative(out, out=out)
+
+
+def terminal_value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """Minus the return that the model expects after the last step, discounted by ``discount**H``."""
+    np.multiply(imagined.outcomes["terminal_value"], -scale.reward_discount[-1], out=out)
+
+
+def goal_distance(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
+    """How far the last imagined latent state is from the goal's, as the model measures it."""
+    np.copyto(out, imagined.outcomes["goal_distance"])
+
+
 COSTS: Mapping[str, tuple[Cost, tuple[str, ...]]] = {
     "value": (value, ("value",)),
     "terminal": (terminal, (POSE,)),
@@ -204,10 +225,14 @@ COSTS: Mapping[str, tuple[Cost, tuple[str, ...]]] = {
     "smoothness": (smoothness, ()),
     "reverse": (reverse, ()),
     "revisit": (revisit, (POSE,)),
+    "reward": (reward, ("reward",)),
+    "terminal_value": (terminal_value, ("terminal_value",)),
+    "goal_distance": (goal_distance, ("goal_distance",)),
 }
 """Every cost with the outcomes that it needs."""
 
-GOAL_COSTS = frozenset({"value", "terminal", "progress"})
+PURPOSES = frozenset({"value", "terminal", "progress", "reward", "terminal_value", "goal_distance"})
+"""Costs that lead somewhere: without one of them, standing still is the best plan."""
 
 
 class CostSum:
@@ -230,7 +255,7 @@ class CostSum:
                 raise BadInput(f"planner weights: {name} is {weight}: it must be finite and not negative")
         self._weights = {name: float(weight) for name, weight in weights.items() if weight > 0.0}
         self._scale = scale
-        horizon, actions = len(scale.discount), len(scale.half_range)
+        horizon, actions = len(scale.touch_discount), len(scale.half_range)
         self._scratch = Scratch(
             candidates=np.zeros(candidates, dtype=np.float32),
             steps=np.zeros((candidates, horizon), dtype=np.float32),
@@ -248,13 +273,13 @@ class CostSum:
         not turn a broken prediction into a good one, and poses that no cost reads are still where the plan leads.
 
         Raises:
-            BadInput: the model gives no outcome that leads to a goal.
+            BadInput: the model gives no outcome that leads anywhere.
         """
         self._total.fill(0.0)
         self._usable.fill(True)
         if POSE in imagined.outcomes:
             self._only_finite(imagined.outcomes[POSE])
-        leads_to_goal = False
+        leads_somewhere = False
         for name, weight in self._weights.items():
             cost, needs = COSTS[name]
             if any(outcome not in imagined.outcomes for outcome in needs):
@@ -264,11 +289,11 @@ class CostSum:
             cost(imagined, self._scale, self._scratch, self._one)
             self._one *= weight
             self._total += self._one
-            leads_to_goal = leads_to_goal or name in GOAL_COSTS
-        if not leads_to_goal:
+            leads_somewhere = leads_somewhere or name in PURPOSES
+        if not leads_somewhere:
             raise BadInput(
-                f"imagine outcomes {sorted(imagined.outcomes)}: none leads to a goal: the model must give 'value', "
-                f"'cost_to_go' or {POSE!r}, and its cost (value, progress or terminal) a weight"
+                f"imagine outcomes {sorted(imagined.outcomes)}: none leads anywhere: give one of the costs"
+                f" {', '.join(sorted(PURPOSES))} a weight, and the model the outcome that it needs"
             )
         self._total[~self._usable] = np.inf
         return self._total

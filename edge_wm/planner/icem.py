@@ -37,7 +37,7 @@ class Imaginer(Protocol):
         """For the tick and the size of ``imagine``."""
         ...
 
-    def imagine(self, state: Mapping[str, Array], actions: Array, goal: Array) -> Mapping[str, Array]:
+    def imagine(self, state: Mapping[str, Array], actions: Array, goal: Array | None) -> Mapping[str, Array]:
         """Outcomes of float32[N, H, A] actions; valid until the next call."""
         ...
 
@@ -72,7 +72,8 @@ class ICEM:
             Scale(
                 half_range=(self._high - self._low) / 2.0,
                 reverse=max(0.0, -limits.low[0]),
-                discount=(config.touch_discount ** np.arange(h)).astype(np.float32),
+                touch_discount=(config.touch_discount ** np.arange(h)).astype(np.float32),
+                reward_discount=(config.reward_discount ** np.arange(h + 1)).astype(np.float32),
                 comfort_m=config.comfort_m,
                 touch_m=config.touch_m,
             ),
@@ -113,7 +114,7 @@ class ICEM:
     def plan(
         self,
         state: Mapping[str, Array],
-        goal: Array,
+        goal: Array | None,
         *,
         applied: Array | None = None,
         visited: Array = NOWHERE,
@@ -124,7 +125,7 @@ class ICEM:
 
         Args:
             state: latent state.
-            goal: float32[G].
+            goal: float32[G]; None for a model that takes no goal.
             applied: float32[A], the last action really sent; rest if None.
             visited: float32[T, 2], places where the robot was some time ago, in the odometry frame.
             deadline: when the plan must be there, on ``clock``; None for all iterations.
@@ -230,11 +231,17 @@ class ICEM:
         self._elite_count = min(self._config.elites, finite)
         elites = self._elites[: self._elite_count]
         np.take(self._actions, order[: self._elite_count], axis=0, out=elites, mode="clip")
+        weights = None
+        if self._config.temperature > 0.0:
+            dearer = costs[order[: self._elite_count]] - costs[order[0]]
+            weights = np.exp(-self._config.temperature * dearer)
+        mean = np.average(elites, axis=0, weights=weights)
+        deviation = np.sqrt(np.average(np.square(elites - mean), axis=0, weights=weights))
         keep = np.float32(self._config.momentum)
         self._mean *= keep
-        self._mean += (1 - keep) * elites.mean(axis=0)
+        self._mean += (1 - keep) * mean
         self._std *= keep
-        self._std += (1 - keep) * elites.std(axis=0)
+        self._std += (1 - keep) * deviation
         np.maximum(self._std, self._std_floor, out=self._std)
 
     def _time_is_left(self, deadline: float | None, clock: Clock) -> bool:

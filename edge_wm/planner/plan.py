@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +11,10 @@ from edge_wm.errors import BadInput
 from edge_wm.planner.costs import DEFAULT_WEIGHTS, Array
 
 if TYPE_CHECKING:
-    from edge_wm.bundle.manifest import PlannerDefaults
+    from edge_wm.bundle.manifest import Manifest
+
+BODY_VELOCITY = ("v", "w")
+"""Names of the two numbers of an action that is a command."""
 
 Primitive = tuple[tuple[float, ...], ...]
 
@@ -22,7 +26,7 @@ PRIMITIVES: tuple[Primitive, ...] = (
     ((0.8, 0.0),),
 )
 """Ways out of a local minimum that noise around the last plan hardly ever finds: turn left, turn right, turn and
-then go, go straight.  A primitive is a row of actions that share the horizon evenly, each number a share of the
+then go, go straight.  For actions that are commands only.  A primitive is a row of actions that share the horizon evenly, each number a share of the
 limit on its side of zero."""
 
 
@@ -61,6 +65,9 @@ class PlannerConfig:
         comfort_m: clearance of the robot's centre below which closeness costs.
         touch_m: clearance of its centre at which it touches: its radius.
         touch_discount: how much a touch counts per step that it is further away.
+        reward_discount: how much a predicted reward counts per step that it is further away.
+        temperature: how much more the cheaper elites count: with the weight ``exp(-temperature * cost)``, as in MPPI
+            (Williams et al. 2015) and TD-MPC2 (Hansen et al. 2024); 0 counts all alike, as in CEM.
         primitives: see ``PRIMITIVES``.
     """
 
@@ -76,6 +83,8 @@ class PlannerConfig:
     comfort_m: float = 0.25
     touch_m: float = 0.12
     touch_discount: float = 0.97
+    reward_discount: float = 1.0
+    temperature: float = 0.0
     primitives: tuple[Primitive, ...] = PRIMITIVES
 
     def __post_init__(self) -> None:
@@ -90,13 +99,16 @@ class PlannerConfig:
             "policy_copies": self.policy_copies >= 0,
             "comfort_m": self.comfort_m > self.touch_m,
             "touch_discount": 0.0 < self.touch_discount <= 1.0,
+            "reward_discount": 0.0 < self.reward_discount <= 1.0,
+            "temperature": 0.0 <= self.temperature < math.inf,
         }.items():
             if not right:
                 raise BadInput(f"planner: {name} = {getattr(self, name)} is outside its range")
 
     @classmethod
-    def from_defaults(cls, defaults: PlannerDefaults) -> PlannerConfig:
+    def from_manifest(cls, manifest: Manifest) -> PlannerConfig:
         """The settings that a bundle was evaluated with."""
+        defaults = manifest.planner
         return cls(
             iterations=defaults.iterations,
             elites=defaults.elites,
@@ -110,6 +122,9 @@ class PlannerConfig:
             comfort_m=defaults.comfort_m,
             touch_m=defaults.touch_m,
             touch_discount=defaults.touch_discount,
+            reward_discount=defaults.reward_discount,
+            temperature=defaults.temperature,
+            primitives=PRIMITIVES if manifest.action.names == BODY_VELOCITY else (),
         )
 
 
@@ -120,7 +135,7 @@ class Plan:
     Attributes:
         actions: float32[H, A].
         poses: float32[H, 3], x, y, yaw in the odometry frame; None if the model gives none.
-        cost: in metres of detour; NaN if ``iterations`` is 0.
+        cost: the weighted sum; NaN if ``iterations`` is 0.
         iterations: calls of ``imagine`` that were made; 0 means that there was no time and this is the
             previous plan, shifted by one tick.
         candidates: float32[N, H, 3], poses of the last iteration's candidates, or None.

@@ -48,7 +48,8 @@ class PolicyHead:
 
     def act(self, observation: Observation, applied: Command, deadline: float) -> Decision:
         """Observe, and take the head's first action."""
-        self._state = self._model.observe(self._state, observation, applied)
+        moved = np.array([applied.v, applied.w], dtype=np.float32)
+        self._state = self._model.observe(self._state, observation, moved)
         pose = self._state[POSE]
         distance = math.hypot(float(self._goal[0] - pose[0]), float(self._goal[1] - pose[1]))
         if distance <= self._arrive_m:

@@ -22,9 +22,8 @@ class DrivenPointRobot(PointRobot):
     def initial_state(self):
         return {"pose": np.zeros(3, dtype=np.float32)}
 
-    def observe(self, state, observation, applied: Command):
-        action = np.array([[[applied.v, applied.w]]], dtype=np.float32)
-        return {"pose": unicycle(state["pose"], action, self.manifest.tick_s)[0, 0]}
+    def observe(self, state, observation, applied: np.ndarray):
+        return {"pose": unicycle(state["pose"], applied[None, None], self.manifest.tick_s)[0, 0]}
 
 
 def policy(model: DrivenPointRobot, clock: SimulatedClock, **config) -> WorldModelPolicy:

@@ -23,7 +23,8 @@ def total(what: Imagined, discount: float = 1.0, **weights: float) -> np.ndarray
     scale = Scale(
         half_range=np.array([0.5, 2.0], np.float32),
         reverse=0.2,
-        discount=(discount ** np.arange(H)).astype(np.float32),
+        touch_discount=(discount ** np.arange(H)).astype(np.float32),
+        reward_discount=(discount ** np.arange(H + 1)).astype(np.float32),
         comfort_m=0.22,
         touch_m=0.12,
     )
@@ -149,9 +150,23 @@ def test_any_cost_that_measures_the_way_to_the_goal_is_enough(name, outcome):
 
 def test_a_model_without_any_way_to_the_goal_is_refused():
     only = Imagined({"collision": np.zeros((N, H))}, np.zeros((N, H, 2)), np.zeros(2), np.zeros(2))
-    with pytest.raises(BadInput, match="none leads to a goal"):
+    with pytest.raises(BadInput, match="none leads anywhere"):
         total(only, collision=1.0)
 
 
 def test_every_default_weight_names_a_cost():
     assert set(DEFAULT_WEIGHTS) == set(COSTS)
+
+
+def test_a_reward_is_a_cost_with_the_sign_turned_and_later_ones_count_less():
+    rewards = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [-1.0, 0.0, 0.0, 0.0]]
+    assert total(imagined(reward=rewards), discount=0.5, reward=1.0) == pytest.approx([-1.0, -0.125, 1.0])
+
+
+def test_what_follows_after_the_last_step_is_discounted_once_more():
+    found = total(imagined(terminal_value=[8.0, 0.0, -8.0]), discount=0.5, terminal_value=2.0)
+    assert found == pytest.approx([-1.0, 0.0, 1.0])
+
+
+def test_the_distance_in_the_latent_space_is_taken_as_the_model_measures_it():
+    assert total(imagined(goal_distance=[0.5, 2.0, 0.0]), goal_distance=3.0) == pytest.approx([1.5, 6.0, 0.0])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from edge_wm.clock import SimulatedClock
 from edge_wm.errors import BadInput
 from edge_wm.planner.icem import ICEM, HorizonShift
-from edge_wm.planner.plan import PlanError, PlannerConfig
+from edge_wm.planner.plan import ActionLimits, PlanError, PlannerConfig
 from tests.planner.point_robot import LIMITS, PointRobot, at, drive, goal, unicycle
 
 BLOCKED = ((0.9, 0.0, 0.25),)
@@ -274,3 +276,42 @@ def test_two_hundred_plans_leave_no_memory_behind():
     assert after - before < 4096
     assert control - after > 20 * 9000, "twenty kept plans must show, or the measurement is blind"
     assert len(kept) == 20
+
+
+class Payer:
+    """A model of one task: no goal, five numbers an action, and a reward for being near ``WANTED``."""
+
+    WANTED = np.linspace(-0.8, 0.8, 5, dtype=np.float32)
+
+    def __init__(self) -> None:
+        size = SimpleNamespace(candidates=128, horizon=3, step_s=0.1)
+        self.manifest = SimpleNamespace(tick_s=0.1, imagine=size)
+
+    def imagine(self, state: dict, actions: np.ndarray, goal: None) -> dict[str, np.ndarray]:
+        assert goal is None
+        return {"reward": -np.square(actions - self.WANTED).sum(axis=2)}
+
+
+def paid(**changes: object) -> ICEM:
+    config = PlannerConfig(
+        noise_beta=0.0, initial_std=(1.0,) * 5, momentum=0.0, weights={"reward": 1.0}, primitives=()
+    )
+    return ICEM(Payer(), replace(config, **changes), ActionLimits((-1.0,) * 5, (1.0,) * 5), seed=5)
+
+
+def test_plans_for_a_reward_without_a_goal_and_with_other_actions():
+    plan = paid(iterations=6, elites=16).plan({}, None)
+    assert np.abs(plan.actions - Payer.WANTED).max() < 0.4
+
+
+def test_a_mean_of_elites_that_count_by_their_cost_is_that_of_mppi():
+    planner = paid(iterations=1, elites=128, std_floor=0.0, temperature=1.5)
+    plan = planner.plan({}, None)
+    actions, costs = planner._actions, plan.candidate_costs
+    weight = np.exp(-1.5 * (costs - costs.min()))
+    weight /= weight.sum()
+    mean = np.einsum("n,nha->ha", weight, actions)
+    np.testing.assert_allclose(planner._mean, mean, atol=1e-6)
+    np.testing.assert_allclose(
+        planner._std, np.sqrt(np.einsum("n,nha->ha", weight, (actions - mean) ** 2)), atol=1e-6
+    )

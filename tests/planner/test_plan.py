@@ -5,11 +5,13 @@ from dataclasses import fields, replace
 import msgspec
 import pytest
 
-from edge_wm.bundle.manifest import PlannerDefaults
+from edge_wm.bundle.manifest import ActionSpec, PlannerDefaults
 from edge_wm.errors import BadInput
 from edge_wm.planner.plan import ActionLimits, PlannerConfig
+from tests.tiny_model import manifest
 
 NOT_IN_A_BUNDLE = {"primitives"}
+DRIVES = ActionSpec(("v", "w"), ("m/s", "rad/s"), (-0.15, -2.5), (0.5, 2.5))
 PLAIN = PlannerDefaults(
     iterations=3,
     elites=8,
@@ -32,8 +34,14 @@ OTHER = PlannerDefaults(
     comfort_m=0.4,
     touch_m=0.2,
     touch_discount=0.9,
+    reward_discount=0.8,
+    temperature=0.5,
 )
 """Every number differs from the planner's own."""
+
+
+def settings(planner: PlannerDefaults, action: ActionSpec = DRIVES) -> PlannerConfig:
+    return PlannerConfig.from_manifest(msgspec.structs.replace(manifest(), planner=planner, action=action))
 
 
 def not_carried(config: PlannerConfig) -> set[str]:
@@ -43,7 +51,7 @@ def not_carried(config: PlannerConfig) -> set[str]:
 
 
 def test_a_bundle_carries_every_setting_of_the_planner():
-    config = PlannerConfig.from_defaults(OTHER)
+    config = settings(OTHER)
     assert not_carried(config) == NOT_IN_A_BUNDLE
     assert dict(config.weights) == OTHER.costs
     for name in PlannerDefaults.__struct_fields__:
@@ -53,13 +61,19 @@ def test_a_bundle_carries_every_setting_of_the_planner():
 
 @pytest.mark.parametrize("name", sorted({item.name for item in fields(PlannerConfig)} - NOT_IN_A_BUNDLE))
 def test_a_setting_that_is_left_behind_would_be_noticed(name):
-    forgetful = replace(PlannerConfig.from_defaults(OTHER), **{name: getattr(PlannerConfig(), name)})
+    forgetful = replace(settings(OTHER), **{name: getattr(PlannerConfig(), name)})
     assert not_carried(forgetful) == {*NOT_IN_A_BUNDLE, name}
 
 
 def test_what_a_bundle_leaves_out_is_as_the_planner_has_it():
-    assert PlannerConfig.from_defaults(PLAIN) == PlannerConfig()
-    assert PlannerConfig.from_defaults(msgspec.structs.replace(PLAIN, touch_discount=0.5)) != PlannerConfig()
+    assert settings(PLAIN) == PlannerConfig()
+    assert settings(msgspec.structs.replace(PLAIN, touch_discount=0.5)) != PlannerConfig()
+
+
+def test_ways_out_that_are_commands_are_not_tried_with_other_actions():
+    jump = ActionSpec(("jump", "w"), ("m", "rad/s"), (-1.0, -1.0), (1.0, 1.0))
+    assert settings(PLAIN).primitives
+    assert not settings(PLAIN, jump).primitives
 
 
 def test_impossible_settings_are_named():
