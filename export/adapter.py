@@ -1,0 +1,137 @@
+"""What the exporter must know of a world model: a few declarations, two or three modules and some recordings.
+
+Our own model (``export/shipped.py``) and the examples in ``docs/examples`` go through this and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from edge_wm.bundle import manifest as mf
+from edge_wm.errors import BadInput
+from edge_wm.sensors.observation import Array
+
+Split = Literal["calibration", "held-out"]
+"""What recordings are for: choosing the scales of int8, or proving every graph on something it has not met."""
+
+
+class Step(NamedTuple):
+    """One tick of a recording.
+
+    Attributes:
+        observation: every array that the adapter declares, by name, in its shape and dtype.
+        applied: float32[A], the action that was in force until this observation.
+        goal: float32 in the shape of the adapter's goal, or None if it has none.
+    """
+
+    observation: Mapping[str, Array]
+    applied: Array
+    goal: Array | None = None
+
+
+Recording = Iterable[Step]
+"""The ticks of one episode from its beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A PyTorch world model as the exporter sees it.
+
+    The modules take and return tensors without a batch dimension, positionally, in the order declared here.
+
+    Attributes:
+        name: of the bundle, such as ``rooms-student``.
+        about: Markdown for the model card: what it is for, how it was made, what it cannot do.
+        tick_s: seconds from one observation to the next.
+        imagine_size: candidates N, horizon H and seconds of one imagined step, fixed in the graph.
+        observation: arrays of one observation.
+        action: the A numbers of an action.
+        state: tensors of the latent state.
+        goal: what ``imagine`` takes as goal, or None.
+        heads: what ``imagine`` and ``decode`` return, in their order.
+        planner: settings and cost weights of the planner.
+        observe: ``forward(*state, *observation, applied_action[A]) -> next state tensors``.
+        imagine: ``forward(*state, actions[N, H, A], goal) -> heads of role imagine``; no goal if the adapter has none.
+        decode: ``forward(*state) -> heads of role decode``, or None.
+        recordings: episodes for each split; they must differ.
+        initial: arrays of state tensors that do not start as one number, by name.
+        robot_kind: what the model drives.
+        latency_budget_ms: of observe and one plan together.
+        float_parts: parts of the names of weights whose layers stay in float in int8 graphs.
+        data_seed: of the training data, for the record.
+    """
+
+    name: str
+    about: str
+    tick_s: float
+    imagine_size: mf.Imagine
+    observation: tuple[mf.ObservationArray, ...]
+    action: mf.ActionSpec
+    state: tuple[mf.StateTensor, ...]
+    goal: mf.GoalSpec | None
+    heads: tuple[mf.Head, ...]
+    planner: mf.PlannerDefaults
+    observe: nn.Module
+    imagine: nn.Module
+    recordings: Callable[[Split], Iterable[Recording]]
+    decode: nn.Module | None = None
+    initial: Mapping[str, Array] = field(default_factory=dict)
+    robot_kind: str = "any"
+    latency_budget_ms: float = 50.0
+    float_parts: tuple[str, ...] = ()
+    data_seed: int = 0
+
+    @property
+    def modules(self) -> dict[mf.Role, nn.Module]:
+        """The modules by the role of their graph."""
+        modules: dict[mf.Role, nn.Module] = {"observe": self.observe, "imagine": self.imagine}
+        return modules if self.decode is None else {**modules, "decode": self.decode}
+
+    def initial_state(self) -> dict[str, Array]:
+        """The latent state before the first observation."""
+        state = {}
+        for tensor in self.state:
+            given = self.initial.get(tensor.name)
+            if given is None:
+                assert not isinstance(tensor.initial, str), "a file of a bundle that is not written yet"
+                state[tensor.name] = np.full(tensor.shape, tensor.initial, dtype=tensor.dtype)
+            else:
+                state[tensor.name] = np.array(given, dtype=tensor.dtype)
+        return state
+
+
+def load_adapter(file: Path, checkpoint: Path | None) -> Adapter:
+    """Call ``adapter(checkpoint)`` of a Python file.
+
+    Args:
+        file: defines ``adapter``, a function of one argument that returns an :class:`Adapter`.
+        checkpoint: handed to it.
+
+    Raises:
+        BadInput: there is no such file or function, or it returns something else.
+    """
+    name = f"adapter_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file) if file.is_file() else None
+    if spec is None or spec.loader is None:
+        raise BadInput(f"{file}: not a Python file: name the one that defines adapter(checkpoint)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses of the file look their module up
+    sys.path.insert(0, str(file.parent.resolve()))  # it may import what lies beside it
+    spec.loader.exec_module(module)
+    make = getattr(module, "adapter", None)
+    if not callable(make):
+        raise BadInput(
+            f"{file}: defines no function adapter(checkpoint) that returns an export.adapter.Adapter"
+        )
+    made = make(checkpoint)
+    if not isinstance(made, Adapter):
+        raise BadInput(f"{file}: adapter() returned {type(made).__name__}, not an export.adapter.Adapter")
+    return made
