@@ -21,6 +21,7 @@ from export.collect import collect
 from export.config import RunConfig, load_config
 from export.evaluate import choose, read_evaluation
 from export.package import package
+from export.shipped import adapter
 from export.train import load_model, train
 from export.world_model import WorldModel
 
@@ -47,6 +48,11 @@ class Work:
         return self.folder / "runs" / name
 
     @property
+    def graphs(self) -> Path:
+        """Folder of finished graphs, from which an interrupted export goes on."""
+        return self.folder / "graphs"
+
+    @property
     def evaluation(self) -> Path:
         """Folder of the candidates' bundles, of the worlds they drive in and of what came of it."""
         return self.folder / "evaluation"
@@ -71,7 +77,7 @@ def _on_policy(work: Work) -> None:
     """Let the student's own planner drive, and record what it meets."""
     driver = work.folder / "driver"
     if not driver.exists():
-        package(load_model(work.run("student")), driver, version="0.0.1", figures={})
+        package(adapter(load_model(work.run("student"))), driver, version="0.0.1", work=work.graphs)
     collect(work.config.on_policy, work.data("on-policy"), work.jobs, driver)
 
 
@@ -93,16 +99,18 @@ def _evaluate(work: Work) -> None:
     for name in CANDIDATES:
         bundles[name] = work.evaluation / name
         if not bundles[name].exists():
-            package(_shipped(work, name), bundles[name], version=work.config.version, figures={})
+            package(
+                adapter(_shipped(work, name)), bundles[name], version=work.config.version, work=work.graphs
+            )
     choose(bundles, work.config.evaluate, work.evaluation, work.jobs)
 
 
 def _package(work: Work) -> None:
     """Export, quantise, prove and write the chosen candidate's bundle, with what was measured of it."""
     evaluation = read_evaluation(work.evaluation)
-    model = _shipped(work, evaluation.chosen)
+    shipped = adapter(_shipped(work, evaluation.chosen))
     figures = {"run": evaluation.chosen, **evaluation.figures[evaluation.chosen]}
-    package(model, work.bundle, version=work.config.version, figures=figures)
+    package(shipped, work.bundle, version=work.config.version, figures=figures, work=work.graphs)
 
 
 def _shipped(work: Work, run: str) -> WorldModel:

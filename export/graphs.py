@@ -83,6 +83,3 @@ class Decode(nn.Module):
         logit, _ = self.model.read_locally(state.context)
         ring = self.model.predict_ring(state, state.pose[:, None])[0, 0]
         return torch.sigmoid(logit[0]), self.model.known(state.context)[0], ring.clamp(max=rm.RING_REACH_M)
-
-
-GRAPHS: dict[str, type[nn.Module]] = {"observe": Observe, "imagine": Imagine, "decode": Decode}

@@ -1,77 +1,76 @@
-"""The model card of a bundle: what the model is for, how it was made, how true its graphs are, what it cannot do."""
+"""The model card of a bundle: what its author says of the model, and what was measured of its graphs."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge_wm.bundle.manifest import Manifest
-from export.geometry import CELL_M
-from export.world_model import WorldModel
+from export.parity import Fidelity
 
 
-class Fidelity(NamedTuple):
-    """How true one exported graph is to PyTorch on held-out rollouts; errors by output, in the output's unit.
+def model_card(manifest: Manifest, about: str, proofs: list[Fidelity]) -> str:
+    """Markdown text of the card.
 
-    ``max_error`` and ``mean_error`` are over all cases, ``worst_case_mean`` is the mean error of the worst case.
+    Args:
+        manifest: of the bundle.
+        about: what the author says, Markdown.
+        proofs: one for each graph.
     """
-
-    role: str
-    precision: str
-    size: int
-    max_error: dict[str, float]
-    mean_error: dict[str, float]
-    worst_case_mean: dict[str, float]
-    spearman: float | None
-
-
-def model_card(manifest: Manifest, model: WorldModel, proofs: list[Fidelity]) -> str:
-    """Markdown text of the card."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    cells = model.config.cells
-    rows = "\n".join(_fidelity_row(proof) for proof in proofs)
+    size, origin = manifest.imagine, manifest.provenance
+    graphs = "\n".join(_graph_row(proof) for proof in proofs)
+    plans = "\n".join(_plan_row(proof) for proof in proofs if proof.plans is not None)
+    growth = "\n".join(row for proof in proofs for row in _growth_rows(proof))
     return f"""# {manifest.name} {manifest.version}
 
-A latent world model for a small differential-drive robot ({manifest.robot_kind}) that drives to a point in rooms it
-has not seen. {parameters:,} parameters; {manifest.imagine.candidates} candidates of {manifest.imagine.horizon} steps of
-{manifest.imagine.step_s} s in one call.
+{about}
 
-## What it carries
+## Size
 
-A map of {cells} x {cells} cells of {CELL_M} m around the robot, remembered and scrolled, a memory of how the robot
-answers to commands, and the robot's pose in its odometry frame.
-
-## How it was made
-
-Simulation only: generated rooms, corridors and mazes with random textures, light and robot imperfections; a larger
-teacher that also sees the depth picture; this student learned from the same labels (true map, true motion, geodesic
-cost-to-go) and from the teacher. Data seed {manifest.provenance.data_seed}, commit {manifest.provenance.commit[:12]},
-{manifest.provenance.created}.
+{size.candidates} candidates of {size.horizon} steps of {size.step_s:g} s in one call; for {manifest.robot_kind}. Data seed
+{origin.data_seed}, commit {origin.commit[:12]}, {origin.created}.
 
 ## Exported graphs against PyTorch, on rollouts nothing was trained or calibrated on
 
-| role | precision | KiB | worst output | largest error | its mean error | Spearman of plan costs |
+| role | format | precision | KiB | worst output | largest error | its mean error |
 |---|---|---|---|---|---|---|
-{rows}
+{graphs}
+
+Plans: would the planner choose alike? Means over the held-out rollouts; regret is what the choice costs by PyTorch's own
+judgement, as a share of the way from the best to the median candidate.
+
+| format | precision | Spearman | elite overlap | regret |
+|---|---|---|---|---|
+{plans}
+
+Mean error at the first and at the last of the {size.horizon} imagined steps:
+
+| format | precision | output | first step | last step |
+|---|---|---|---|---|
+{growth}
 
 ## Measured
 
-{_figures(manifest.provenance.figures)}
-
-## What it cannot do
-
-It was never run on a real robot or a real camera. It knows flat floors, upright things and a robot of 0.12 m radius
-with this camera and range ring. Moving obstacles were a small part of its data. Its map ends
-{cells * CELL_M / 2:.1f} m from the robot. The supervisor, not this model, is what keeps a robot safe.
+{_figures(origin.figures)}
 """
 
 
-def _fidelity_row(proof: Fidelity) -> str:
-    worst = max(proof.max_error, key=lambda name: proof.max_error[name])
-    rank = "" if proof.spearman is None else f"{proof.spearman:.4f}"
+def _graph_row(proof: Fidelity) -> str:
+    graph, worst = proof.graph, proof.worst_output
     return (
-        f"| {proof.role} | {proof.precision} | {proof.size / 1024:.0f} | {worst} | {proof.max_error[worst]:.2g}"
-        f" | {proof.mean_error[worst]:.2g} | {rank} |"
+        f"| {graph.role} | {graph.format} | {graph.precision} | {proof.size / 1024:.0f} | {worst}"
+        f" | {proof.max_error[worst]:.2g} | {proof.mean_error[worst]:.2g} |"
     )
+
+
+def _plan_row(proof: Fidelity) -> str:
+    assert proof.plans is not None
+    numbers = " | ".join(f"{number:.4f}" for number in proof.plans)
+    return f"| {proof.graph.format} | {proof.graph.precision} | {numbers} |"
+
+
+def _growth_rows(proof: Fidelity) -> list[str]:
+    start = f"| {proof.graph.format} | {proof.graph.precision}"
+    return [f"{start} | {name} | {steps[0]:.2g} | {steps[-1]:.2g} |" for name, steps in proof.by_step.items()]
 
 
 def _figures(figures: dict[str, Any]) -> str:

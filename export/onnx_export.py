@@ -7,6 +7,7 @@ import warnings
 
 import onnx
 import torch
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
@@ -50,6 +51,18 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def to_fp16(model: bytes) -> bytes:
+    """The graph with weights and arithmetic in half precision; inputs and outputs stay as they are.
+
+    Args:
+        model: fp32 ONNX bytes.
+    """
+    half = convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True)
+    half = onnx.shape_inference.infer_shapes(half)
+    data: bytes = half.SerializeToString()
+    return data
 
 
 def _strip(model: onnx.ModelProto) -> None:

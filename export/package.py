@@ -6,267 +6,213 @@ import datetime
 import io
 import logging
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-import onnxruntime
-import torch
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
-from scipy.stats import spearmanr
-from torch import nn
 
 from edge_wm.bundle import manifest as mf
 from edge_wm.bundle.write import BundleWriter
+from edge_wm.engines.engine import EngineError, load_engine
 from edge_wm.errors import BadInput
+from edge_wm.planner.agreement import PlanCosts
 from edge_wm.sensors.observation import Array
-from edge_wm.sim import robot_model as rm
-from edge_wm.sim.generator import VALIDATION_SEEDS
-from export.geometry import CELL_M
-from export.graphs import CANDIDATES, DECODED, GRAPHS, IMAGINED, STATE
-from export.model_card import Fidelity, model_card
-from export.onnx_export import to_onnx
-from export.quantise import quantise
-from export.rollouts import HIGH, LOW, Inputs, rollouts
-from export.world_model import WorldModel
+from export.adapter import Adapter
+from export.forms import Form, FormMaker
+from export.model_card import model_card
+from export.parity import Fidelity, prove
+from export.rollouts import Inputs, rollouts, run
 
-CALIBRATION_SEED = 900_000
-"""Calibration drives data seeds that collection does not reach."""
-HELD_OUT_SEED = VALIDATION_SEEDS + 500_000
-EPISODES = 12
+SHIPPED_FORMS = (Form("onnx", "fp32"), Form("onnx", "int8"))
 GOLDEN_CASES = 2
-FP32_MAX_ERROR = 1e-3
-"""Largest error of an fp32 graph against PyTorch that is put down to the order of additions."""
-INT8_MIN_SPEARMAN = 0.85
-MARGIN = 3.0
-"""Golden tolerance over the largest error measured here: other processors round differently."""
-PLANNER_COSTS = {
-    "value": 1.0,
-    "collision": 2.0,
-    "clearance": 0.2,
-    "progress": 0.1,
-    "smoothness": 0.05,
-    "reverse": 0.3,
-    "revisit": 0.1,
-}
-"""Weights chosen on validation seeds; see docs/training.md."""
-FLOAT_PARTS = ("motion_model",)
-"""Layers that stay in float in int8 graphs: a displacement is rounded once and then added up twelve times."""
 
 
-def package(model: WorldModel, directory: Path, *, version: str, figures: dict[str, Any]) -> list[Fidelity]:
+@dataclass(frozen=True)
+class Attempt:
+    """What came of one graph in one form: a fidelity, or a failure to export it."""
+
+    graph: mf.Graph
+    fidelity: Fidelity | None
+    failure: str | None
+
+    @property
+    def status(self) -> str:
+        """One of three."""
+        if self.fidelity is None:
+            return "failed to export"
+        return "proven" if self.fidelity.objection is None else "exported but wrong"
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this graph may not enter a bundle; None if it is proven."""
+        why = self.failure if self.fidelity is None else self.fidelity.objection
+        return None if why is None else f"{self.status}: {why}"
+
+
+def package(
+    adapter: Adapter,
+    directory: Path,
+    *,
+    version: str,
+    forms: Sequence[Form] = SHIPPED_FORMS,
+    figures: Mapping[str, Any] | None = None,
+    work: Path | None = None,
+) -> list[Fidelity]:
     """Export, quantise, prove and write the bundle.
 
     Args:
-        model: trained, in evaluation mode.
+        adapter: the model.
         directory: where the bundle goes; one that is there is replaced as a whole.
         version: the bundle's version.
+        forms: every role is exported in each of them.
         figures: measured closed-loop results, for the model card.
+        work: folder for finished graphs: an export that was interrupted goes on from them.
 
     Raises:
-        BadInput: a graph is not the same model; nothing is written.
+        BadInput: a graph cannot be exported or is not the same model; nothing is written.
     """
-    logging.disable(logging.WARNING)
     console = Console()
-    console.print("drive for calibration and held-out rollouts")
-    calibration = rollouts(model, CALIBRATION_SEED, EPISODES)
-    held_out = rollouts(model, HELD_OUT_SEED, EPISODES)
-    outputs = {"observe": tuple(f"next_{name}" for name in STATE), "imagine": IMAGINED, "decode": DECODED}
+    manifest = _manifest(adapter, version, dict(figures or {}))
+    console.print("observe the recordings for calibration and for the proof")
+    calibration, held_out = rollouts(adapter, "calibration"), rollouts(adapter, "held-out")
     writer = BundleWriter(directory)
-    proofs: list[Fidelity] = []
-    graphs: list[mf.Graph] = []
-    tolerances: list[mf.Tolerance] = []
+    attempts: list[Attempt] = []
     golden: dict[str, Array] = {}
-    for role, wrapper in GRAPHS.items():
-        console.print(f"export {role}")
-        module = wrapper(model).eval()
-        example = {name: torch.from_numpy(array) for name, array in held_out[role][0].items()}
-        truth = [_run_torch(module, case, outputs[role]) for case in held_out[role]]
-        fp32 = to_onnx(module, example, outputs[role])
-        forms = {"fp32": fp32, "int8": quantise(fp32, calibration[role], FLOAT_PARTS)}
-        for precision, data in forms.items():
-            proof = prove(role, precision, data, held_out[role], truth)
-            proofs.append(proof)
-            file = f"{role}.{precision}.onnx"
-            writer.add(file, data)
-            graphs.append(mf.Graph(role, "onnx", precision, file))  # type: ignore[arg-type]
-            tolerances += _tolerances(proof)
-        for name in held_out[role][0]:
-            golden[f"{role}/in/{name}"] = np.stack([case[name] for case in _golden(held_out[role])])
-        for name in outputs[role]:
-            golden[f"{role}/out/{name}"] = np.stack([case[name] for case in _golden(truth)])
-    _refuse_unfaithful(proofs)
+    costs = PlanCosts(manifest)
+    with _quiet(), Progress(console=console) as progress:
+        task = progress.add_task("", total=len(adapter.modules) * len(forms))
+        for role, module in adapter.modules.items():
+            outputs = tuple(spec.name for spec in manifest.graph_outputs(role))
+            truth = [_truth(manifest, role, run(module, case)) for case in held_out[role]]
+            maker = FormMaker(
+                role, module, held_out[role][0], outputs, calibration[role], adapter.float_parts, work
+            )
+            for form in forms:
+                progress.update(task, description=f"{role} {form.format} {form.precision}")
+                graph = mf.Graph(role, form.format, form.precision, f"{role}.{form.precision}.{form.format}")
+                attempts.append(_attempt(graph, maker, held_out[role], truth, costs))
+                if attempts[-1].trouble is None:
+                    writer.add(graph.file, maker.make(form))
+                progress.advance(task)
+            maker.forget(
+                form for form, attempt in zip(forms, attempts[-len(forms) :], strict=True) if attempt.trouble
+            )
+            for name in held_out[role][0]:
+                golden[f"{role}/in/{name}"] = np.stack([case[name] for case in _golden(held_out[role])])
+            for name in outputs:
+                golden[f"{role}/out/{name}"] = np.stack([case[name] for case in _golden(truth)])
+    console.print(_table(attempts))
+    for attempt in attempts:
+        if attempt.trouble is not None:
+            graph = attempt.graph
+            raise BadInput(
+                f"{adapter.name}: {graph.role} {graph.format} {graph.precision}: {attempt.trouble}; nothing is written"
+            )
+    proofs = [attempt.fidelity for attempt in attempts if attempt.fidelity is not None]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **golden)  # type: ignore[arg-type]
     writer.add("golden.npz", buffer.getvalue())
-    manifest = _manifest(model, version, graphs, tolerances, figures)
-    writer.add("MODEL_CARD.md", model_card(manifest, model, proofs).encode())
+    for name, array in adapter.initial.items():
+        writer.add(_initial_file(name), _npy(array))
+    manifest = _proven(manifest, proofs)
+    writer.add("MODEL_CARD.md", model_card(manifest, adapter.about, proofs).encode())
     writer.finish(manifest)
-    _print_table(console, proofs)
     return proofs
 
 
-def prove(role: str, precision: str, data: bytes, cases: list[Inputs], truth: list[Inputs]) -> Fidelity:
-    """Compare an ONNX graph with PyTorch's outputs ``truth`` on ``cases``."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    errors: dict[str, list[Array]] = {name: [] for name in names}
-    ranks = []
-    for case, expected in zip(cases, truth, strict=True):
-        found = dict(zip(names, session.run(names, case), strict=True))
-        for name in names:
-            # No number is infinitely wrong: NaN would pass every comparison below.
-            errors[name].append(np.nan_to_num(np.abs(found[name] - expected[name]), nan=np.inf))
-        if role == "imagine":
-            ranks.append(spearmanr(_plan_cost(found), _plan_cost(expected)).statistic)
-    return Fidelity(
-        role,
-        precision,
-        len(data),
-        {name: float(np.max(parts)) for name, parts in errors.items()},
-        {name: float(np.mean(parts)) for name, parts in errors.items()},
-        {name: max(float(np.mean(part)) for part in parts) for name, parts in errors.items()},
-        float(np.mean(ranks)) if ranks else None,
-    )
+def _attempt(
+    graph: mf.Graph, maker: FormMaker, cases: list[Inputs], truth: list[Inputs], costs: PlanCosts
+) -> Attempt:
+    try:
+        data = maker.make(Form(graph.format, graph.precision))
+        engine = load_engine(graph.format, data)
+        return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs), None)
+    except (BadInput, EngineError) as error:
+        return Attempt(graph, None, str(error))
 
 
-def _plan_cost(outcomes: Inputs) -> Array:
-    """A plain cost of each candidate, to see whether two precisions would choose alike."""
-    touch = 1.0 - np.prod(1.0 - outcomes["collision"], axis=1)
-    cost: Array = outcomes["value"] + 5.0 * touch
-    return cost
-
-
-def _run_torch(module: nn.Module, case: Inputs, names: tuple[str, ...]) -> Inputs:
-    with torch.no_grad():
-        result = module(*(torch.from_numpy(array) for array in case.values()))
-    return {name: tensor.numpy() for name, tensor in zip(names, result, strict=True)}
+def _truth(manifest: mf.Manifest, role: mf.Role, outputs: tuple[Array, ...]) -> Inputs:
+    """Outputs of a module by name.  Raises BadInput if they are not what the adapter declares."""
+    specs = manifest.graph_outputs(role)
+    if len(outputs) != len(specs):
+        raise BadInput(
+            f"{manifest.name}: {role} returns {len(outputs)} tensors, declared are {len(specs)}:"
+            f" {', '.join(spec.name for spec in specs)}"
+        )
+    for spec, array in zip(specs, outputs, strict=True):
+        if array.shape != spec.shape or array.dtype.name != spec.dtype:
+            raise BadInput(
+                f"{manifest.name}: {role} returns {array.dtype.name}{list(array.shape)} where {spec} is declared"
+            )
+    return {spec.name: array for spec, array in zip(specs, outputs, strict=True)}
 
 
 def _golden(cases: list[Inputs]) -> list[Inputs]:
-    """A few cases from well inside the rollouts, where the map is not empty."""
-    spacing = len(cases) // GOLDEN_CASES
-    return [cases[spacing // 2 + number * spacing] for number in range(GOLDEN_CASES)]
+    """A few cases from well inside the rollouts, where memory is not empty."""
+    spacing = max(1, len(cases) // GOLDEN_CASES)
+    return cases[spacing // 2 :: spacing][:GOLDEN_CASES]
 
 
-def _tolerances(proof: Fidelity) -> list[mf.Tolerance]:
-    floor = 1e-4 if proof.precision == "fp32" else 1e-3
-    return [
-        mf.Tolerance(
-            role=proof.role,  # type: ignore[arg-type]
-            precision=proof.precision,  # type: ignore[arg-type]
-            output=name,
-            max_abs=round(max(floor, MARGIN * error), 6),
-            mean_abs=round(max(floor, MARGIN * proof.worst_case_mean[name]), 6),
-        )
-        for name, error in proof.max_error.items()
-    ]
-
-
-def _refuse_unfaithful(proofs: list[Fidelity]) -> None:
-    for proof in proofs:
-        worst = max(proof.max_error, key=lambda name: proof.max_error[name])
-        if proof.precision == "fp32" and proof.max_error[worst] > FP32_MAX_ERROR:
-            raise BadInput(
-                f"{proof.role} fp32: exported but wrong: {worst} differs from PyTorch by {proof.max_error[worst]:.2g}"
-            )
-        if (
-            proof.spearman is not None
-            and proof.precision == "int8"
-            and not proof.spearman >= INT8_MIN_SPEARMAN
-        ):
-            raise BadInput(
-                f"{proof.role} int8: ranks candidates unlike PyTorch: Spearman {proof.spearman:.3f}"
-                f" is below {INT8_MIN_SPEARMAN}"
-            )
-
-
-def _manifest(
-    model: WorldModel,
-    version: str,
-    graphs: list[mf.Graph],
-    tolerances: list[mf.Tolerance],
-    figures: dict[str, Any],
-) -> mf.Manifest:
-    config = model.config
-    reach = rm.RING_REACH_M
+def _manifest(adapter: Adapter, version: str, figures: dict[str, Any]) -> mf.Manifest:
+    """The manifest without what comes of the export: graphs and tolerances."""
     return mf.Manifest(
-        name="rooms-student",
+        name=adapter.name,
         version=version,
-        robot_kind="diff-drive-12cm",
-        tick_s=config.tick_s,
-        imagine=mf.Imagine(CANDIDATES, config.horizon, config.step_s),
-        observation=(
-            mf.ObservationArray("camera", (48, 64, 3), "uint8", "RGB", 0, 255, 0.3, "forward camera"),
-            mf.ObservationArray("range", (rm.RING_BEAMS,), "float32", "m", 0, reach, 0.3, "0 is a drop-out"),
-            mf.ObservationArray("wheel", (2,), "float32", "m/s", -2, 2, 0.3, "left and right rim speed"),
-            mf.ObservationArray("gyro", (1,), "float32", "rad/s", -10, 10, 0.3, "yaw rate"),
+        robot_kind=adapter.robot_kind,
+        tick_s=adapter.tick_s,
+        imagine=adapter.imagine_size,
+        observation=adapter.observation,
+        action=adapter.action,
+        state=tuple(
+            msgspec.structs.replace(tensor, initial=_initial_file(tensor.name))
+            if tensor.name in adapter.initial
+            else tensor
+            for tensor in adapter.state
         ),
-        action=mf.ActionSpec(("v", "w"), ("m/s", "rad/s"), tuple(map(float, LOW)), tuple(map(float, HIGH))),
-        state=(
-            mf.StateTensor(
-                "map",
-                (config.map_channels, config.cells, config.cells),
-                description="spatial memory, odometry axes",
-            ),
-            mf.StateTensor(
-                "context",
-                (config.context_channels, config.cells, config.cells),
-                description="what the heads read",
-            ),
-            mf.StateTensor("motion", (config.motion,), description="memory of how the robot answers"),
-            mf.StateTensor("pose", (3,), description="x, y (m), yaw (rad) in the odometry frame"),
-        ),
-        goal=mf.GoalSpec((2,), "odometry", "m", "x, y"),
-        heads=(
-            mf.Head(
-                "imagined_pose", "imagine", ("N", "H", 3), "m, m, rad", "odometry frame, after each step"
-            ),
-            mf.Head("collision", "imagine", ("N", "H"), "probability", "of touching something at that step"),
-            mf.Head("clearance", "imagine", ("N", "H"), "m", "from the robot's centre, at most 1"),
-            mf.Head("uncertainty", "imagine", ("N", "H"), "m", "expected error of the clearance"),
-            mf.Head("value", "imagine", ("N",), "m", "weighted cost-to-go from the last pose"),
-            mf.Head("cost_to_go", "imagine", ("N", "H"), "m", "weighted cost-to-go from each pose"),
-            mf.Head("policy", "imagine", ("H", "A"), "m/s, rad/s", "what the cloned expert would do"),
-            mf.Head(
-                "local_map",
-                "decode",
-                (config.cells, config.cells),
-                "probability",
-                f"touching in each {CELL_M} m cell",
-            ),
-            mf.Head(
-                "known",
-                "decode",
-                (config.cells, config.cells),
-                "1",
-                "1 where the model is sure of the clearance",
-            ),
-            mf.Head("range_imagined", "decode", (rm.RING_BEAMS,), "m", "the ring as the latent has it"),
-        ),
-        graphs=tuple(graphs),
-        planner=mf.PlannerDefaults(
-            iterations=3,
-            elites=8,
-            keep_fraction=0.3,
-            noise_beta=2.0,
-            initial_std=(0.2, 1.0),
-            momentum=0.1,
-            costs=PLANNER_COSTS,
-        ),
-        golden=mf.GoldenVectors("golden.npz", tuple(tolerances)),
-        latency_budget_ms=30.0,
+        goal=adapter.goal,
+        heads=adapter.heads,
+        graphs=(),
+        planner=adapter.planner,
+        golden=mf.GoldenVectors("golden.npz", ()),
+        latency_budget_ms=adapter.latency_budget_ms,
         model_card="MODEL_CARD.md",
         provenance=mf.Provenance(
             created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
             commit=_commit(),
-            data_seed=0,
+            data_seed=adapter.data_seed,
             figures=figures,
         ),
     )
+
+
+def _proven(manifest: mf.Manifest, proofs: list[Fidelity]) -> mf.Manifest:
+    plans = [proof.plan_tolerance() for proof in proofs]
+    return msgspec.structs.replace(
+        manifest,
+        graphs=tuple(proof.graph for proof in proofs),
+        golden=mf.GoldenVectors(
+            manifest.golden.file,
+            tuple(tolerance for proof in proofs for tolerance in proof.tolerances()),
+            tuple(plan for plan in plans if plan is not None),
+        ),
+    )
+
+
+def _initial_file(name: str) -> str:
+    return f"initial/{name}.npy"
+
+
+def _npy(array: Array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _commit() -> str:
@@ -274,16 +220,28 @@ def _commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def _print_table(console: Console, proofs: list[Fidelity]) -> None:
-    table = Table("role", "precision", "KiB", "largest error", "mean error", "Spearman of plan costs")
-    for proof in proofs:
-        worst = max(proof.max_error, key=lambda name: proof.max_error[name])
-        table.add_row(
-            proof.role,
-            proof.precision,
-            f"{proof.size / 1024:.0f}",
-            f"{proof.max_error[worst]:.2g} ({worst})",
-            f"{proof.mean_error[worst]:.2g}",
-            "" if proof.spearman is None else f"{proof.spearman:.4f}",
-        )
-    console.print(table)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters and quantisers log what is of no use to anyone here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _table(attempts: list[Attempt]) -> Table:
+    table = Table("graph", "KiB", "largest error", "Spearman", "elites", "regret", "ms", "status")
+    for attempt in attempts:
+        graph, proof = attempt.graph, attempt.fidelity
+        row = [f"{graph.role}\n{graph.format} {graph.precision}"]
+        if proof is None:
+            row += [""] * 6
+        else:
+            worst = proof.worst_output
+            row += [f"{proof.size / 1024:.0f}", f"{proof.max_error[worst]:.2g}\n{worst}"]
+            row += ["", "", ""] if proof.plans is None else [f"{number:.4f}" for number in proof.plans]
+            row.append(f"{proof.latency_ms:.2f}")
+        table.add_row(*row, attempt.status)
+    return table

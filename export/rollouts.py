@@ -2,78 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from torch import nn
 
-from edge_wm.policies.path_tracker import PathTracker
+from edge_wm.bundle import manifest as mf
+from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
-from edge_wm.sim.frames import to_odometry_frame
-from edge_wm.sim.generator import generate
-from edge_wm.sim.simulation import Simulation
-from export.graphs import CANDIDATES, OBSERVATION, STATE
-from export.world_model import V_SCALE, W_SCALE, Reading, State, WorldModel
-from firmware_bridge import NEUTRAL
+from export.adapter import Adapter, Split, Step
 
-KINDS = ("rooms", "rooms-hard", "corridors", "mazes")
-TICKS = 90
 KEEP_EVERY = 9
-LOW, HIGH = np.array([-0.15, -2.5], dtype=np.float32), np.array([0.5, 2.5], dtype=np.float32)
+"""Neighbouring ticks are alike: so many are observed for each one that is recorded."""
+PROPOSAL = "policy"
+WALK_STD = 1.5
+"""Spread of the candidates at the end of the horizon, in the planner's initial standard deviations."""
 
 Inputs = dict[str, Array]
 
 
-def rollouts(model: WorldModel, first_seed: int, episodes: int) -> dict[str, list[Inputs]]:
-    """Drive generated worlds with the expert and record the inputs of each graph, by role.
+def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
+    """Let the model observe the recordings of ``split`` and note the inputs of each graph, by role.
 
-    Candidate actions are what a planner tries: sequences around the expert's command and the policy head's
-    proposal, with noise that is correlated over time, and full-scale ones.
+    Candidate actions are what a planner tries: sequences around the applied action and the policy head's proposal, if
+    the model has one, with noise that is correlated over time, and full-scale ones.
+
+    Raises:
+        BadInput: there is nothing to observe, or a step is not what the adapter declares.
     """
-    recorded: dict[str, list[Inputs]] = {"observe": [], "imagine": [], "decode": []}
-    for number in range(episodes):
-        seed = first_seed + number
-        rng = np.random.default_rng([seed, 0xCA])
-        world = generate(KINDS[number % len(KINDS)], seed)
-        simulation = Simulation(world.xml, world.start, seed)
-        tracker = PathTracker(world.true_map, world.goal)
-        goal = np.array(to_odometry_frame(world.start, world.goal), dtype=np.float32)
-        state, command = model.initial_state(1), NEUTRAL
-        for tick in range(TICKS):
-            arrays = dict(simulation.observe().arrays)
-            applied = np.array([command.v, command.w], dtype=np.float32)
-            before = {name: tensor[0].numpy() for name, tensor in zip(STATE, state, strict=True)}
-            state = _observe(model, state, arrays, applied)
+    recorded: dict[mf.Role, list[Inputs]] = {"observe": [], "imagine": [], "decode": []}
+    for number, recording in enumerate(adapter.recordings(split)):
+        rng = np.random.default_rng([number, 0xCA])
+        state = adapter.initial_state()
+        for tick, step in enumerate(recording):
+            where = f"{adapter.name}: {split} recording {number}, tick {tick}"
+            given = {**state, **_checked(adapter, step, where)}
+            state = dict(zip(state, run(adapter.observe, given), strict=True))
             if tick % KEEP_EVERY == 0:
-                after = {name: tensor[0].numpy() for name, tensor in zip(STATE, state, strict=True)}
-                seen = {name: arrays[name] for name in OBSERVATION}
-                recorded["observe"].append({**before, **seen, "applied_action": applied})
-                with torch.no_grad():
-                    policy = model.propose(state, torch.from_numpy(goal)[None])[0].numpy() * (
-                        V_SCALE,
-                        W_SCALE,
-                    )
-                actions = _candidates(np.array([command.v, command.w]), policy, rng)
-                recorded["imagine"].append({**after, "actions": actions, "goal": goal})
-                recorded["decode"].append(after)
-            command = tracker.command(simulation.pose, simulation.mover_discs)
-            simulation.step(command, model.config.tick_s)
-        simulation.close()
+                goal = {} if step.goal is None else {"goal": np.asarray(step.goal, dtype=np.float32)}
+                middle = [step.applied, *_proposals(adapter, state, goal)]
+                recorded["observe"].append(given)
+                recorded["imagine"].append({**state, "actions": _candidates(adapter, middle, rng), **goal})
+                recorded["decode"].append(state)
+    if not recorded["observe"]:
+        raise BadInput(f"{adapter.name}: recordings({split!r}) gives no step: record at least one episode")
     return recorded
 
 
-def _observe(model: WorldModel, state: State, arrays: Inputs, applied: Array) -> State:
-    tensors = {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
-    camera = tensors["camera"].permute(0, 3, 1, 2).float() / 255.0
-    reading = Reading(
-        camera, tensors["range"], tensors["wheel"], tensors["gyro"], torch.from_numpy(applied)[None]
-    )
+def run(module: nn.Module, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+    """Outputs of ``module`` for inputs in its order."""
     with torch.no_grad():
-        return model.observe(state, reading)
+        outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
+    return tuple(tensor.numpy() for tensor in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
 
-def _candidates(command: Array, policy: Array, rng: np.random.Generator) -> Array:
-    horizon = len(policy)
-    walk = np.cumsum(rng.normal(0.0, 1.0, (CANDIDATES, horizon, 2)), axis=1) / np.sqrt(horizon)
-    middle = np.where(rng.random((CANDIDATES, 1, 1)) < 0.5, command, policy)
-    actions = middle + walk * rng.uniform(0.0, 1.0, (CANDIDATES, 1, 1)) * np.array([0.3, 1.5])
-    actions[::8] = rng.uniform(LOW, HIGH, (len(actions[::8]), 1, 2))
-    return np.clip(actions, LOW, HIGH).astype(np.float32)
+def _checked(adapter: Adapter, step: Step, where: str) -> Inputs:
+    """The arrays of a step in the order of the observe graph's inputs."""
+    inputs: Inputs = {}
+    for spec in adapter.observation:
+        array = step.observation.get(spec.name)
+        if array is None:
+            raise BadInput(f"{where}: has no {spec.name!r}")
+        inputs[spec.name] = _fitting(array, spec.name, spec.shape, spec.dtype, where)
+    width = len(adapter.action.names)
+    inputs["applied_action"] = _fitting(step.applied, "applied", (width,), "float32", where)
+    if (step.goal is None) != (adapter.goal is None):
+        raise BadInput(f"{where}: a goal is given and none is declared, or the other way round")
+    if adapter.goal is not None and step.goal is not None:
+        _fitting(step.goal, "goal", adapter.goal.shape, "float32", where)
+    return inputs
+
+
+def _fitting(array: Array, name: str, shape: tuple[int, ...], dtype: str, where: str) -> Array:
+    array = np.asarray(array)
+    if array.shape != shape or array.dtype != dtype:
+        raise BadInput(
+            f"{where}: {name} is {array.dtype.name}{list(array.shape)}, declared is {dtype}{list(shape)}"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise BadInput(f"{where}: {name} holds NaN or infinity")
+    return array
+
+
+def _proposals(adapter: Adapter, state: Inputs, goal: Inputs) -> list[Array]:
+    """The first action sequence that the policy head proposes, if there is such a head."""
+    heads = [head.name for head in adapter.heads if head.role == "imagine"]
+    if PROPOSAL not in heads:
+        return []
+    size = adapter.imagine_size
+    width = len(adapter.action.names)
+    at_rest = np.zeros((size.candidates, size.horizon, width), dtype=np.float32)
+    outcomes = dict(zip(heads, run(adapter.imagine, {**state, "actions": at_rest, **goal}), strict=True))
+    return [outcomes[PROPOSAL].reshape(-1, size.horizon, width)[0]]
+
+
+def _candidates(adapter: Adapter, middle: list[Array], rng: np.random.Generator) -> Array:
+    """float32[N, H, A] around the sequences or single actions ``middle``; every eighth is of constant random actions."""
+    size, width = adapter.imagine_size, len(adapter.action.names)
+    n, horizon = size.candidates, size.horizon
+    low, high = (np.array(limit, dtype=np.float32) for limit in (adapter.action.low, adapter.action.high))
+    walk = np.cumsum(rng.normal(0.0, 1.0, (n, horizon, width)), axis=1) / np.sqrt(horizon)
+    around = np.stack([np.broadcast_to(action, (horizon, width)) for action in middle])
+    actions = around[rng.integers(len(around), size=n)]
+    spread = WALK_STD * np.array(adapter.planner.initial_std)
+    actions = actions + walk * rng.uniform(0.0, 1.0, (n, 1, 1)) * spread
+    actions[::8] = rng.uniform(low, high, (len(actions[::8]), 1, width))
+    return np.clip(actions, low, high).astype(np.float32)

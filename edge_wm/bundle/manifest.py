@@ -139,6 +139,16 @@ class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
     format: Format = "onnx"
 
 
+class PlanTolerance(Struct, frozen=True, forbid_unknown_fields=True):
+    """How unlike the trained model a form of ``imagine`` may rank candidates: ``edge_wm.planner.agreement``."""
+
+    precision: Precision
+    min_spearman: Annotated[float, Meta(ge=-1.0, le=1.0)]
+    min_elite_overlap: Fraction
+    max_regret: NotNegative
+    format: Format = "onnx"
+
+
 class GoldenVectors(Struct, frozen=True, forbid_unknown_fields=True):
     """Recorded inputs and the outputs of the trained model for them.
 
@@ -148,6 +158,7 @@ class GoldenVectors(Struct, frozen=True, forbid_unknown_fields=True):
 
     file: FilePath
     tolerances: Annotated[tuple[Tolerance, ...], Meta(max_length=512)]
+    plans: Annotated[tuple[PlanTolerance, ...], Meta(max_length=64)] = ()
 
 
 class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -237,6 +248,13 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 key = (tolerance.role, tolerance.precision, tolerance.format, tolerance.output)
                 if key == (graph.role, graph.precision, graph.format, wanted):
                     return tolerance
+        return None
+
+    def plan_tolerance(self, graph: Graph) -> PlanTolerance | None:
+        """How unlike the trained model ``graph`` may rank candidates; None if nothing is said, or it ranks none."""
+        for tolerance in self.golden.plans:
+            if (tolerance.precision, tolerance.format) == (graph.precision, graph.format):
+                return tolerance if graph.role == "imagine" else None
         return None
 
 

@@ -14,6 +14,7 @@ from edge_wm.bundle.load import MAX_FILE_BYTES, Array, Bundle, array_from_npy
 from edge_wm.bundle.manifest import Format, Graph, Precision, Role
 from edge_wm.engines.engine import Engine, EngineError, TensorSpec, load_engine
 from edge_wm.errors import BadInput
+from edge_wm.planner.agreement import Agreement, PlanCosts
 
 MAX_ARRAYS = 512
 
@@ -35,6 +36,13 @@ class GoldenCheck:
     allowed_max_abs: float
     allowed_mean_abs: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.role:8}{self.format:7}{self.precision:6}{self.output:22}"
+            f" max {self.max_abs:<9.3g} (<= {self.allowed_max_abs:<8.3g})"
+            f" mean {self.mean_abs:<9.3g} (<= {self.allowed_mean_abs:<8.3g}) over {self.cases} cases"
+        )
+
     @property
     def passed(self) -> bool:
         """Whether both errors are within tolerance."""
@@ -46,22 +54,60 @@ class GoldenCheck:
         return {**finite, "passed": self.passed}
 
 
-def verify_bundle(bundle: Bundle, *, threads: int = 1) -> list[GoldenCheck]:
-    """Run every graph that the bundle keeps on its golden inputs and compare.
+@dataclass(frozen=True, slots=True)
+class PlanCheck:
+    """How alike a form of ``imagine`` and the trained model rank candidates in the worst golden case, and the bounds."""
+
+    role: Role
+    format: Format
+    precision: Precision
+    cases: int
+    spearman: float
+    elite_overlap: float
+    regret: float
+    min_spearman: float
+    min_elite_overlap: float
+    max_regret: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.role:8}{self.format:7}{self.precision:6}{'plans':22}"
+            f" spearman {self.spearman:.4f} (>= {self.min_spearman:.4f})"
+            f" elite overlap {self.elite_overlap:.3f} (>= {self.min_elite_overlap:.3f})"
+            f" regret {self.regret:.3g} (<= {self.max_regret:.3g}) in the worst of {self.cases} cases"
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether all three are within their bounds."""
+        return (
+            self.spearman >= self.min_spearman
+            and self.elite_overlap >= self.min_elite_overlap
+            and self.regret <= self.max_regret
+        )
+
+    def facts(self) -> dict[str, object]:
+        """The row for JSON, where an infinite regret is None."""
+        finite = {name: value if value != np.inf else None for name, value in asdict(self).items()}
+        return {**finite, "passed": self.passed}
+
+
+def verify_bundle(bundle: Bundle, *, threads: int = 1) -> list[GoldenCheck | PlanCheck]:
+    """Run every graph that the bundle keeps on its golden inputs and compare: the numbers, and the plans they lead to.
 
     Args:
         bundle: loaded with ``golden=True``.
         threads: how many threads the engine may use.
 
     Returns:
-        One row for each output of each graph, in the manifest's order.
+        One row for each output of each graph, in the manifest's order, and one for the plans of each ``imagine``.
 
     Raises:
         BadInput: the golden vectors cannot be read or do not fit the manifest, or an engine refuses a graph.
     """
     manifest = bundle.manifest
     golden = read_npz(bundle.read(manifest.golden.file), manifest.golden.file)
-    checks: list[GoldenCheck] = []
+    checks: list[GoldenCheck | PlanCheck] = []
     for graph in manifest.graphs:
         if not bundle.keeps(graph.file):
             continue
@@ -75,7 +121,7 @@ def verify_bundle(bundle: Bundle, *, threads: int = 1) -> list[GoldenCheck]:
 
 def _check_graph(
     bundle: Bundle, graph: Graph, engine: Engine, golden: Mapping[str, Array]
-) -> list[GoldenCheck]:
+) -> list[GoldenCheck | PlanCheck]:
     manifest = bundle.manifest
     inputs = _cases(golden, manifest.golden.file, f"{graph.role}/in", manifest.graph_inputs(graph.role))
     expected = _cases(golden, manifest.golden.file, f"{graph.role}/out", manifest.graph_outputs(graph.role))
@@ -84,12 +130,20 @@ def _check_graph(
         raise BadInput(f"{manifest.golden.file}: {graph.role}: arrays have different numbers of cases")
     (count,) = cases
     errors: dict[str, list[Array]] = {name: [] for name in expected}
+    agreements: list[Agreement] = []
+    plans = manifest.plan_tolerance(graph)
+    costs = PlanCosts(manifest) if plans is not None else None
     for case in range(count):
-        outputs = engine.run({name: array[case] for name, array in inputs.items()})
-        for name, array in expected.items():
+        given = {name: array[case] for name, array in inputs.items()}
+        wanted = {name: array[case] for name, array in expected.items()}
+        outputs = engine.run(given)
+        for name, array in wanted.items():
             with np.errstate(invalid="ignore"):
-                errors[name].append(np.abs(outputs[name].astype(np.float64) - array[case].astype(np.float64)))
-    checks = []
+                errors[name].append(np.abs(outputs[name].astype(np.float64) - array.astype(np.float64)))
+        if costs is not None:
+            both = costs.of(given, wanted), costs.of(given, outputs)
+            agreements.append(Agreement.between(*both, costs.elites))
+    checks: list[GoldenCheck | PlanCheck] = []
     for name, parts in errors.items():
         error = np.nan_to_num(np.stack(parts), nan=np.inf, posinf=np.inf)
         allowed = manifest.tolerance(graph, name)
@@ -106,6 +160,11 @@ def _check_graph(
                 allowed.max_abs,
                 allowed.mean_abs,
             )
+        )
+    if plans is not None:
+        bounds = (plans.min_spearman, plans.min_elite_overlap, plans.max_regret)
+        checks.append(
+            PlanCheck(graph.role, graph.format, graph.precision, count, *Agreement.worst(agreements), *bounds)
         )
     return checks
 

@@ -39,20 +39,15 @@ def verify(directory: Path, json_file: Path | None, threads: int) -> int:
     bundle = load_bundle(directory)
     checks = verify_bundle(bundle, threads=threads)
     for check in checks:
-        verdict = "ok  " if check.passed else "FAIL"
-        click.echo(
-            f"{verdict} {check.role:8}{check.precision:6}{check.output:22}"
-            f" max {check.max_abs:<9.3g} (<= {check.allowed_max_abs:<8.3g})"
-            f" mean {check.mean_abs:<9.3g} (<= {check.allowed_mean_abs:<8.3g}) over {check.cases} cases"
-        )
+        click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check}")
     failed = sum(not check.passed for check in checks)
     manifest = bundle.manifest
     click.echo(
         f"{manifest.name} {manifest.version}: "
         + (
-            f"{failed} of {len(checks)} outputs are out of tolerance"
+            f"{failed} of {len(checks)} checks are out of tolerance"
             if failed
-            else f"all {len(checks)} outputs agree"
+            else f"all {len(checks)} checks agree"
         )
     )
     _write_json(

@@ -15,9 +15,9 @@ import numpy as np
 
 from edge_wm.clock import Clock, MonotonicClock
 from edge_wm.errors import BadInput
-from edge_wm.planner.costs import NOWHERE, POSE, Array, CostSum, Imagined, Scale
+from edge_wm.planner.costs import NOWHERE, POSE, Array, Imagined
 from edge_wm.planner.noise import NoiseRing
-from edge_wm.planner.plan import ActionLimits, Plan, PlanError, PlannerConfig, Primitive
+from edge_wm.planner.plan import ActionLimits, Plan, PlanError, PlannerConfig, Primitive, cost_sum
 
 if TYPE_CHECKING:
     from edge_wm.bundle.manifest import Manifest
@@ -67,18 +67,7 @@ class ICEM:
         self._high = np.array(limits.high, dtype=np.float32)
         self._initial_std = np.array(config.initial_std, dtype=np.float32)
         self._std_floor = self._initial_std * np.float32(config.std_floor)
-        self._costs = CostSum(
-            config.weights,
-            Scale(
-                half_range=(self._high - self._low) / 2.0,
-                reverse=max(0.0, -limits.low[0]),
-                touch_discount=(config.touch_discount ** np.arange(h)).astype(np.float32),
-                reward_discount=(config.reward_discount ** np.arange(h + 1)).astype(np.float32),
-                comfort_m=config.comfort_m,
-                touch_m=config.touch_m,
-            ),
-            n,
-        )
+        self._costs = cost_sum(config, limits, n, h)
         self._stop = np.clip(np.zeros((h, width), dtype=np.float32), self._low, self._high)
         self._primitives = [self._unfold(primitive, h) for primitive in config.primitives]
         self._shift = HorizonShift(h, model.manifest.tick_s / size.step_s)

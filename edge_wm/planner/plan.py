@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edge_wm.errors import BadInput
-from edge_wm.planner.costs import DEFAULT_WEIGHTS, Array
+from edge_wm.planner.costs import DEFAULT_WEIGHTS, Array, CostSum, Scale
 
 if TYPE_CHECKING:
     from edge_wm.bundle.manifest import Manifest
@@ -126,6 +128,24 @@ class PlannerConfig:
             temperature=defaults.temperature,
             primitives=PRIMITIVES if manifest.action.names == BODY_VELOCITY else (),
         )
+
+
+def cost_sum(config: PlannerConfig, limits: ActionLimits, candidates: int, horizon: int) -> CostSum:
+    """The sum of costs that ``config`` weighs, for plans of that size.
+
+    Raises:
+        BadInput: a weight is negative, not finite or names no cost.
+    """
+    low, high = np.array(limits.low, dtype=np.float32), np.array(limits.high, dtype=np.float32)
+    scale = Scale(
+        half_range=(high - low) / 2.0,
+        reverse=max(0.0, -limits.low[0]),
+        touch_discount=(config.touch_discount ** np.arange(horizon)).astype(np.float32),
+        reward_discount=(config.reward_discount ** np.arange(horizon + 1)).astype(np.float32),
+        comfort_m=config.comfort_m,
+        touch_m=config.touch_m,
+    )
+    return CostSum(config.weights, scale, candidates)
 
 
 @dataclass(frozen=True, slots=True)

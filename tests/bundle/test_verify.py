@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.verify import read_npz, verify_bundle
+from edge_wm.bundle.verify import PlanCheck, read_npz, verify_bundle
 from edge_wm.cli import run
 from edge_wm.errors import BadInput
 from tests.tiny_model import (
@@ -95,6 +95,39 @@ def test_an_output_that_is_not_finite_fails_whatever_the_tolerance(bundle_dir: P
     assert [check.output for check in failed] == ["next_pose"]
 
 
+def bound_plans(directory: Path) -> None:
+    """Let no number of ``imagine`` matter, only the plans that they lead to."""
+    facts = read_manifest(directory)
+    for tolerance in facts["golden"]["tolerances"]:
+        tolerance.update(max_abs=1e9, mean_abs=1e9)
+    plans = {"precision": "fp32", "min_spearman": 0.99, "min_elite_overlap": 0.9, "max_regret": 0.01}
+    facts["golden"]["plans"] = [plans]
+    facts["planner"]["costs"] = {"terminal": 1.0}
+    write_manifest(directory, facts)
+
+
+def test_the_model_plans_as_its_golden_vectors_say(bundle_dir: Path) -> None:
+    bound_plans(bundle_dir)
+    (check,) = (check for check in verify_bundle(load_bundle(bundle_dir)) if isinstance(check, PlanCheck))
+    assert check.passed
+    assert (check.cases, check.spearman, check.elite_overlap, check.regret) == (
+        3,
+        pytest.approx(1.0),
+        1.0,
+        0.0,
+    )
+
+
+def test_a_model_that_would_choose_otherwise_fails_though_its_numbers_are_allowed(bundle_dir: Path) -> None:
+    bound_plans(bundle_dir)
+    graph = imagine_graph()
+    graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(-TURN, "turn"))
+    replace_file(bundle_dir, "imagine.fp32.onnx", graph.SerializeToString())
+    failed = [check for check in verify_bundle(load_bundle(bundle_dir)) if not check.passed]
+    assert [type(check) for check in failed] == [PlanCheck]
+    assert "plans" in str(failed[0])
+
+
 def without(key: str) -> dict[str, np.ndarray]:
     return {name: array for name, array in golden().items() if name != key}
 
@@ -162,7 +195,7 @@ def test_the_verify_command_exits_0_1_or_2(
     facts = json.loads(out.read_text())
     assert facts["passed"] is True and len(facts["checks"]) == 5
     assert facts["model_sha256"] == load_bundle(bundle_dir).sha256
-    assert "all 5 outputs agree" in capsys.readouterr().out
+    assert "all 5 checks agree" in capsys.readouterr().out
 
     replace_file(bundle_dir, "observe.fp32.onnx", turned(by=np.nan))
     assert run(["model", "verify", str(bundle_dir), "--json", str(out)]) == 1

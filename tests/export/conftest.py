@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from export import collect, package, rollouts
+from edge_wm.bundle.manifest import Role
+from export import collect, package, rollouts, shipped
 from export.dataset import Episodes
 from export.rollouts import Inputs
 from export.train import train
@@ -24,20 +24,11 @@ def small_and_steady() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collect, "EPISODES_PER_SHARD", EPISODES)
-        patch.setattr(rollouts, "TICKS", 36)
+        patch.setattr(shipped, "TICKS", 36)
+        patch.setattr(shipped, "EPISODES", 2)
         patch.setattr(rollouts, "KEEP_EVERY", 4)
-        patch.setattr(package, "EPISODES", 2)
         yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def loud_again() -> Iterator[None]:
-    """Packaging silences the loggers of the exporter; other tests need theirs."""
-    level = logging.getLogger().level
-    yield
-    logging.disable(logging.NOTSET)
-    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture(scope="session")
@@ -72,18 +63,18 @@ def model() -> WorldModel:
 
 
 @pytest.fixture(scope="session")
-def driven(model: WorldModel) -> dict[str, list[Inputs]]:
+def driven(model: WorldModel) -> dict[Role, list[Inputs]]:
     """Inputs of every graph on rollouts, by role."""
-    return rollouts.rollouts(model, package.HELD_OUT_SEED, 2)
+    return rollouts.rollouts(shipped.adapter(model), "held-out")
 
 
 @pytest.fixture(scope="session")
 def bundle(
-    model: WorldModel, driven: dict[str, list[Inputs]], tmp_path_factory: pytest.TempPathFactory
+    model: WorldModel, driven: dict[Role, list[Inputs]], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The model, packaged."""
     directory = tmp_path_factory.mktemp("models") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package, "rollouts", lambda *_: driven)
-        package.package(model, directory, version="0.0.1", figures={"SPL on nothing": 0.5})
+        package.package(shipped.adapter(model), directory, version="0.0.1", figures={"SPL on nothing": 0.5})
     return directory

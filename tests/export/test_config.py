@@ -9,7 +9,7 @@ import pytest
 from edge_wm.errors import BadInput
 from export.__main__ import CONFIGS
 from export.config import load_config
-from export.package import CALIBRATION_SEED
+from export.shipped import FIRST_SEEDS
 
 SHIPPED = sorted(CONFIGS.glob("*.toml"))
 
@@ -29,7 +29,7 @@ def test_collected_seeds_do_not_meet_each_other_or_calibration(path: Path) -> No
     ]
     (_, base_end), (policy_start, policy_end) = ranges
     assert base_end <= policy_start
-    assert policy_end <= CALIBRATION_SEED
+    assert policy_end <= FIRST_SEEDS["calibration"]
 
 
 @pytest.mark.parametrize(

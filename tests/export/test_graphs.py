@@ -10,11 +10,12 @@ import onnxruntime
 import pytest
 import torch
 
-from export.graphs import CANDIDATES, DECODED, GRAPHS, IMAGINED, OBSERVATION, STATE
+from export.graphs import CANDIDATES, DECODED, IMAGINED, OBSERVATION, STATE, Decode, Imagine, Observe
 from export.rollouts import Inputs
 from export.world_model import WorldModel
 from tests.export.tiny import TINY
 
+GRAPHS = {"observe": Observe, "imagine": Imagine, "decode": Decode}
 MAX_ERROR = 1e-4
 """In the output's unit, or as a share of outputs larger than 1: cost-to-go is 60 m beside what can be reached."""
 OUTPUTS = {"observe": tuple(f"next_{name}" for name in STATE), "imagine": IMAGINED, "decode": DECODED}

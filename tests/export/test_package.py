@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from torch import nn
 
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.verify import verify_bundle
+from edge_wm.bundle.manifest import Role
+from edge_wm.bundle.verify import PlanCheck, verify_bundle
 from edge_wm.errors import BadInput
+from export import forms, parity
 from export import package as module
+from export.forms import Form
 from export.package import package
 from export.rollouts import Inputs
+from export.shipped import adapter
 from export.world_model import WorldModel
 
 
@@ -32,12 +38,12 @@ def with_spoiled_bias(model: bytes, by: float) -> bytes:
 def repackage(
     bundle: Path,
     model: WorldModel,
-    driven: dict[str, list[Inputs]],
+    driven: dict[Role, list[Inputs]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., None]:
     """Package again, quickly: with the rollouts and the graphs that are there, fp32 ``decode`` spoiled by so much."""
 
-    def again(directory: Path, spoiled_by: float = 0.0) -> None:
+    def again(directory: Path, spoiled_by: float = 0.0, **options: Any) -> None:
         roles: list[str] = []
 
         def exported(graph: nn.Module, *_: object) -> bytes:
@@ -49,9 +55,9 @@ def repackage(
             return (bundle / f"{roles[-1]}.int8.onnx").read_bytes()
 
         monkeypatch.setattr(module, "rollouts", lambda *_: driven)
-        monkeypatch.setattr(module, "to_onnx", exported)
-        monkeypatch.setattr(module, "quantise", quantised)
-        package(model, directory, version="0.0.2", figures={})
+        monkeypatch.setattr(forms, "to_onnx", exported)
+        monkeypatch.setattr(forms, "quantise", quantised)
+        package(adapter(model), directory, version="0.0.2", **options)
 
     return again
 
@@ -62,12 +68,15 @@ def test_a_packaged_model_loads_and_verifies(bundle: Path) -> None:
         (role, precision) for role in ("observe", "imagine", "decode") for precision in ("fp32", "int8")
     }
     assert all(check.passed for check in checks)
+    plans = [check for check in checks if isinstance(check, PlanCheck)]
+    assert {check.precision: check.spearman > 0.9 for check in plans} == {"fp32": True, "int8": True}
 
 
 def test_the_card_says_what_was_measured(bundle: Path) -> None:
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "| SPL on nothing | 0.5 |" in card
-    assert "| imagine | int8 |" in card
+    assert "| imagine | onnx | int8 |" in card
+    assert "| onnx | int8 | clearance |" in card
     assert "3.0 m from the robot" in card
 
 
@@ -83,7 +92,7 @@ def test_a_bundle_that_is_there_is_replaced(repackage: Callable[..., None], tmp_
 def test_a_wrong_graph_is_refused_and_leaves_nothing_behind(
     spoiled_by: float, repackage: Callable[..., None], tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInput, match=r"decode fp32: exported but wrong: (local_map|known)"):
+    with pytest.raises(BadInput, match=r"decode onnx fp32: exported but wrong: (local_map|known)"):
         repackage(tmp_path / "tiny", spoiled_by)
     assert not list(tmp_path.iterdir())
 
@@ -99,7 +108,74 @@ def test_a_refusal_leaves_the_old_bundle_as_it_was(repackage: Callable[..., None
 def test_an_int8_graph_that_ranks_otherwise_is_refused(
     repackage: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "INT8_MIN_SPEARMAN", 1.01)
-    with pytest.raises(BadInput, match="imagine int8: ranks candidates unlike PyTorch"):
+    monkeypatch.setitem(parity.MIN_SPEARMAN, "int8", 1.01)
+    with pytest.raises(
+        BadInput, match="imagine onnx int8: exported but wrong: ranks candidates unlike PyTorch"
+    ):
         repackage(tmp_path / "tiny")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_cannot_be_exported_is_told_from_a_wrong_one(
+    repackage: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise BadInput("decode: no such operator")
+
+    monkeypatch.setattr(forms, "to_fp16", refuse)
+    with pytest.raises(
+        BadInput, match="observe onnx fp16: failed to export: decode: no such operator; nothing"
+    ):
+        repackage(tmp_path / "tiny", forms=[Form("onnx", "fp32"), Form("onnx", "fp16")])
+    assert "proven" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_precision_is_another_form_of_the_same_model(
+    repackage: Callable[..., None], tmp_path: Path
+) -> None:
+    repackage(tmp_path / "tiny", forms=[Form("onnx", "fp16")])
+    bundle = load_bundle(tmp_path / "tiny")
+    assert {graph.precision for graph in bundle.manifest.graphs} == {"fp16"}
+    assert all(check.passed for check in verify_bundle(bundle))
+    halves = onnx.load(tmp_path / "tiny" / "observe.fp16.onnx").graph.initializer
+    assert any(tensor.data_type == TensorProto.FLOAT16 for tensor in halves)
+
+
+def test_an_export_goes_on_from_the_graphs_that_were_finished(
+    repackage: Callable[..., None], model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repackage(tmp_path / "first", work=tmp_path / "work")
+
+    def again(*_: object) -> bytes:
+        raise AssertionError("made anew")
+
+    monkeypatch.setattr(forms, "quantise", again)
+    monkeypatch.setattr(forms, "to_onnx", again)
+    package(adapter(model), tmp_path / "second", version="0.0.2", work=tmp_path / "work")
+    for name in ("observe.int8.onnx", "imagine.fp32.onnx"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_a_kept_graph_that_is_wrong_is_refused_and_made_anew_the_next_time(
+    repackage: Callable[..., None], tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="exported but wrong"):
+        repackage(tmp_path / "tiny", 0.1, work=tmp_path / "work")
+    repackage(tmp_path / "tiny", work=tmp_path / "work")
+    assert all(check.passed for check in verify_bundle(load_bundle(tmp_path / "tiny")))
+
+
+def test_what_the_modules_return_must_be_what_is_declared(
+    repackage: Callable[..., None], model: WorldModel, tmp_path: Path
+) -> None:
+    heads = adapter(model).heads
+    wrong = replace(adapter(model), heads=(heads[1], heads[0], *heads[2:]))
+    with pytest.raises(
+        BadInput, match=r"imagine returns float32\[64, 12, 3\] where collision .* is declared"
+    ):
+        package(wrong, tmp_path / "tiny", version="0.0.2")
     assert not list(tmp_path.iterdir())

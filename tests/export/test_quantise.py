@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_wm.errors import BadInput
-from export.package import FLOAT_PARTS
 from export.quantise import MINIMUM_CASES, quantise
 from export.rollouts import Inputs
+from export.shipped import FLOAT_PARTS
 
 
 def one_layer() -> bytes:
