@@ -16,3 +16,8 @@ class MissingExtra(BadInput):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed: run  pip install 'edge-wm[{extra}]'")
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line without control characters: what a stranger wrote must not move the terminal's cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

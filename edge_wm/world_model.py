@@ -138,14 +138,14 @@ class WorldModel:
 
     def _load(self, role: Role, output_sets: int = 1) -> Engine:
         """Load one graph and run it once on zeros, so that the first tick is as fast as the next."""
-        graph = self.manifest.graph(role, self._precision)
+        graph = self._bundle.graph(role, self._precision)
         try:
             engine = load_engine(
                 graph.format, self._bundle.read(graph.file), threads=self._threads, output_sets=output_sets
             )
             engine.run({spec.name: spec.empty() for spec in engine.inputs})
         except EngineError as error:
-            raise BadInput(f"{graph.file}: {error}") from None
+            raise BadInput(f"{self._bundle.directory / graph.file}: {error}") from None
         return engine
 
 

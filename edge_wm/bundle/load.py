@@ -15,7 +15,7 @@ import re
 import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,18 @@ import numpy.typing as npt
 
 from edge_wm.bundle.manifest import (
     MANIFEST_NAME,
-    MAX_TENSOR_ELEMENTS,
+    MAX_DIMENSION,
     FileEntry,
+    Format,
+    Graph,
     Manifest,
     Precision,
     Role,
+    StateTensor,
     decode_manifest,
 )
 from edge_wm.bundle.onnx_guard import GraphSummary, check_graph
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
 
 Array = npt.NDArray[Any]
 
@@ -48,11 +51,13 @@ class Bundle:
     """A checked bundle in memory.
 
     Attributes:
+        directory: where it was read from.
         manifest: what it says of itself.
         sha256: hash of the manifest's bytes; the manifest holds the hash of every file, so this names the model.
         graphs: what the guard found in each ONNX graph, by file.
     """
 
+    directory: Path
     manifest: Manifest
     sha256: str
     graphs: Mapping[str, GraphSummary]
@@ -66,21 +71,45 @@ class Bundle:
         """Whether the bytes of this file were kept."""
         return path in self._content
 
+    def graph(self, role: Role, precision: Precision, format: Format = "onnx") -> Graph:
+        """The graph of that role, precision and format.  Raises BadInput naming what the bundle has instead."""
+        for graph in self.manifest.graphs:
+            if (graph.role, graph.precision, graph.format) == (role, precision, format):
+                return graph
+        have = ", ".join(
+            sorted(g.precision for g in self.manifest.graphs if g.role == role and g.format == format)
+        )
+        raise BadInput(
+            f"{self.directory}: no {precision} {format} graph for {role} (this bundle has: {have or 'none'})"
+        )
+
     def initial_state(self) -> dict[str, Array]:
         """A new copy of the latent state before the first observation."""
-        state: dict[str, Array] = {}
-        for tensor in self.manifest.state:
-            if isinstance(tensor.initial, str):
-                array = array_from_npy(self.read(tensor.initial), tensor.initial)
-                if array.shape != tensor.shape or array.dtype.name != tensor.dtype:
-                    raise BadInput(
-                        f"{tensor.initial}: holds {array.dtype.name}{list(array.shape)},"
-                        f" state {tensor.name} is {tensor.dtype}{list(tensor.shape)}"
-                    )
-                state[tensor.name] = array.copy()
-            else:
-                state[tensor.name] = np.full(tensor.shape, tensor.initial, dtype=tensor.dtype)
-        return state
+        return {tensor.name: self._initial(tensor) for tensor in self.manifest.state}
+
+    def _initial(self, tensor: StateTensor) -> Array:
+        """The initial value of one state tensor.  Raises BadInput if its shape and dtype cannot hold it."""
+        if isinstance(tensor.initial, str):
+            where = str(self.directory / tensor.initial)
+            array: Array = array_from_npy(self.read(tensor.initial), where).copy()
+            if array.shape != tensor.shape or array.dtype.name != tensor.dtype:
+                raise BadInput(
+                    f"{where}: holds {array.dtype.name}{list(array.shape)},"
+                    f" state {tensor.name} is {tensor.dtype}{list(tensor.shape)}"
+                )
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise BadInput(f"{where}: holds NaN or infinity")
+            return array
+        dtype = np.dtype(tensor.dtype)
+        with np.errstate(all="ignore"):
+            value = np.array(tensor.initial).astype(dtype)
+        if not (np.isfinite(value) if dtype.kind == "f" else value == tensor.initial):
+            raise BadInput(
+                f"{self.directory / MANIFEST_NAME}: state {tensor.name} starts as {tensor.initial:g},"
+                f" which {tensor.dtype} cannot hold"
+            )
+        filled: Array = np.full(tensor.shape, value, dtype)
+        return filled
 
 
 def load_bundle(
@@ -125,10 +154,10 @@ def load_bundle(
         graph = graphs.get(entry.path)
         if graph is not None and graph.format == "onnx":
             inputs, outputs = manifest.graph_inputs(graph.role), manifest.graph_outputs(graph.role)
-            summaries[entry.path] = check_graph(data, entry.path, inputs, outputs)
+            summaries[entry.path] = check_graph(data, str(directory / entry.path), inputs, outputs)
         if entry.path in keep:
             content[entry.path] = data
-    bundle = Bundle(manifest, hashlib.sha256(raw).hexdigest(), summaries, content)
+    bundle = Bundle(directory, manifest, hashlib.sha256(raw).hexdigest(), summaries, content)
     bundle.initial_state()  # refuses a bad initial-value file now, not at the first tick
     return bundle
 
@@ -157,17 +186,14 @@ def array_from_npy(data: bytes, where: str) -> Array:
         shape, dtype = tuple(header["shape"]), np.dtype(str(header["descr"]))
         if dtype.kind not in "fiub" or not dtype.isnative or header["fortran_order"] is not False:
             raise ValueError("not plain numbers in C order")
-        if (
-            not all(type(size) is int and 0 <= size <= MAX_TENSOR_ELEMENTS for size in shape)
-            or len(shape) > 16
-        ):
+        if not all(type(size) is int and 0 <= size <= MAX_DIMENSION for size in shape) or len(shape) > 16:
             raise ValueError("an impossible shape")
         body = memoryview(data)[start + length :]
         if math.prod(shape) * dtype.itemsize != len(body):
             raise ValueError("the header does not match the data")
         return np.frombuffer(body, dtype=dtype).reshape(shape)
     except (ValueError, TypeError, KeyError, IndexError, SyntaxError, MemoryError, RecursionError) as error:
-        raise BadInput(f"{where}: not a readable array: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{where}: not a readable array: {one_line(str(error))}") from None
 
 
 def _read_checked(directory: Path, entry: FileEntry) -> bytes:
@@ -207,12 +233,12 @@ def _open_no_link(path: str, flags: int) -> int:
 
 
 def _refuse_unlisted(directory: Path, listed: set[str]) -> None:
-    """Refuse links and files that the manifest does not know."""
+    """Refuse links, and files and folders that the manifest does not know."""
+    known = listed | {parent.as_posix() for path in listed for parent in PurePosixPath(path).parents}
     for folder, names, files in os.walk(directory):
         for name in (*names, *files):
             path = Path(folder, name)
             if path.is_symlink():
                 raise BadInput(f"{path}: a symbolic link; a bundle holds plain files only")
-        for name in files:
-            if Path(folder, name).relative_to(directory).as_posix() not in listed:
-                raise BadInput(f"{Path(folder, name)}: not listed in {MANIFEST_NAME}: remove it")
+            if path.relative_to(directory).as_posix() not in known:
+                raise BadInput(f"{path}: not listed in {MANIFEST_NAME}: remove it")

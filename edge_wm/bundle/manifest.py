@@ -6,19 +6,27 @@ A manifest is data, and it comes from strangers: unknown fields are refused, eve
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct, field
 
 from edge_wm.engines.engine import TensorSpec
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
+from edge_wm.planner.costs import COSTS
+from edge_wm.planner.icem import RING_PLANS
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
-MAX_TENSOR_ELEMENTS = 1 << 24
-"""No tensor that crosses a graph's border holds more elements than this (64 MiB of float32)."""
+MAX_DIMENSION = 1 << 24
+MAX_BORDER_BYTES = 256 << 20
+"""All inputs and outputs of all roles together: buffers for them are allocated when a model is loaded."""
+MAX_NOISE_NUMBERS = 1 << 26
+"""Numbers that the planner draws ahead (256 MiB)."""
 
 Role = Literal["observe", "imagine", "decode"]
 Format = Literal["onnx", "tflite"]
@@ -30,12 +38,12 @@ ModelName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 Version = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+([.+-][A-Za-z0-9.+-]{1,32})?\Z")]
 FilePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Text = Annotated[str, Meta(max_length=2000)]
-Dimension = Annotated[int, Meta(ge=1, le=MAX_TENSOR_ELEMENTS)]
+Dimension = Annotated[int, Meta(ge=1, le=MAX_DIMENSION)]
 Shape = Annotated[tuple[Dimension, ...], Meta(max_length=8)]
 Symbol = Literal["N", "H", "A"]
 SymbolicShape = Annotated[tuple[Dimension | Symbol, ...], Meta(max_length=8)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Positive = Annotated[float, Meta(gt=0.0, le=1e9)]
+Positive = Annotated[float, Meta(ge=1e-9, le=1e9)]  # neither it nor what it divides overflows
 NotNegative = Annotated[float, Meta(ge=0.0, le=1e9)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
@@ -118,7 +126,7 @@ class PlannerDefaults(Struct, frozen=True, forbid_unknown_fields=True):
     noise_beta: Annotated[float, Meta(ge=0.0, le=10.0)]
     initial_std: tuple[Positive, ...]
     momentum: Annotated[float, Meta(ge=0.0, lt=1.0)]
-    costs: dict[Identifier, Number]
+    costs: dict[Identifier, NotNegative]
     std_floor: Fraction = 0.1
     policy_copies: Annotated[int, Meta(ge=0, le=65536)] = 6
     comfort_m: Positive = 0.25
@@ -231,16 +239,6 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             if head.role == role
         )
 
-    def graph(self, role: Role, precision: Precision, format: Format = "onnx") -> Graph:
-        """The graph of that role, precision and format.  Raises BadInput naming what the bundle has instead."""
-        for graph in self.graphs:
-            if (graph.role, graph.precision, graph.format) == (role, precision, format):
-                return graph
-        have = ", ".join(sorted(g.precision for g in self.graphs if g.role == role and g.format == format))
-        raise BadInput(
-            f"{MANIFEST_NAME}: no {precision} {format} graph for {role} (this bundle has: {have or 'none'})"
-        )
-
     def tolerance(self, graph: Graph, output: str) -> Tolerance | None:
         """The tolerance of one output of ``graph``: its own, else the one for ``*``, else None."""
         for wanted in (output, "*"):
@@ -282,10 +280,18 @@ def decode_manifest(data: bytes, where: str = MANIFEST_NAME) -> Manifest:
                 " install a matching edge-wm or export the model again"
             )
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{where}: {' '.join(str(error).split())}") from None
+        json.loads(data, object_pairs_hook=_refuse_doubled, parse_int=float)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{where}: {one_line(str(error))}") from None
     check_manifest(manifest, where)
     return manifest
+
+
+def _refuse_doubled(pairs: list[tuple[str, object]]) -> None:
+    """No two readers may understand one manifest differently: which of two equal keys counts is up to the reader."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -327,22 +333,30 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
         m.planner.touch_m < m.planner.comfort_m,
         f"planner.touch_m {m.planner.touch_m:g} must be below comfort_m {m.planner.comfort_m:g}",
     )
+    noise = RING_PLANS * m.planner.iterations * m.imagine.candidates * m.imagine.horizon * width
+    yield (
+        noise <= MAX_NOISE_NUMBERS,
+        f"planner.iterations x imagine.candidates x imagine.horizon x actions must not exceed {MAX_NOISE_NUMBERS // RING_PLANS}",
+    )
+    strange = sorted(m.planner.costs.keys() - COSTS.keys())
+    yield not strange, f"planner.costs: no cost is called {' or '.join(strange)}: use {', '.join(COSTS)}"
 
     yield (
         m.goal is not None or not m.planner.costs.get("terminal"),
         "planner.costs: terminal is the distance to a goal, and the model takes none: leave it out",
     )
 
+    border_bytes = 0
     for role in ("observe", "imagine", "decode"):
         specs = (*m.graph_inputs(role), *m.graph_outputs(role))
         names = [spec.name for spec in specs]
         twice = sorted({name for name in names if names.count(name) > 1})
         yield not twice, f"{role}: tensor name used twice: {', '.join(twice)}"
-        for spec in specs:
-            size = 1
-            for dimension in spec.shape:
-                size *= dimension
-            yield size <= MAX_TENSOR_ELEMENTS, f"{role}: {spec} has more than {MAX_TENSOR_ELEMENTS} elements"
+        border_bytes += sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs)
+    yield (
+        border_bytes <= MAX_BORDER_BYTES,
+        f"inputs and outputs of the graphs add up to more than {MAX_BORDER_BYTES >> 20} MiB",
+    )
 
     keys = [(graph.role, graph.format, graph.precision) for graph in m.graphs]
     for key in keys:

@@ -10,6 +10,7 @@ import click
 
 from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.bundle.manifest import Graph
+from edge_wm.errors import one_line
 
 
 @click.group("model")
@@ -85,24 +86,24 @@ def _description(bundle: Bundle) -> list[str]:
         "observation",
     ]
     lines += [
-        f"  {a.name:13}{_tensor(a.dtype, a.shape):22}{a.low:g} to {a.high:g} {_plain(a.unit)}"
+        f"  {a.name:13}{_tensor(a.dtype, a.shape):22}{a.low:g} to {a.high:g} {one_line(a.unit)}"
         for a in m.observation
     ]
     lines.append("action")
     for name, unit, low, high in zip(
         m.action.names, m.action.units, m.action.low, m.action.high, strict=True
     ):
-        lines.append(f"  {name:13}{low:g} to {high:g} {_plain(unit)}")
+        lines.append(f"  {name:13}{low:g} to {high:g} {one_line(unit)}")
     lines.append("latent state")
     lines += [f"  {t.name:13}{_tensor(t.dtype, t.shape):22}starts as {t.initial}" for t in m.state]
     if m.goal is not None:
         lines += [
             "goal",
-            f"  {_tensor('float32', m.goal.shape):35}{_plain(m.goal.unit)}, {_plain(m.goal.frame)} frame",
+            f"  {_tensor('float32', m.goal.shape):35}{one_line(m.goal.unit)}, {one_line(m.goal.frame)} frame",
         ]
     lines.append("heads")
     lines += [
-        f"  {h.name:22}{h.role:9}[{','.join(map(str, h.shape))}]  {_plain(h.unit)}  {_plain(h.description)}".rstrip()
+        f"  {h.name:22}{h.role:9}[{','.join(map(str, h.shape))}]  {one_line(h.unit)}  {one_line(h.description)}".rstrip()
         for h in m.heads
     ]
     lines.append("graphs")
@@ -123,9 +124,11 @@ def _description(bundle: Bundle) -> list[str]:
     origin = m.provenance
     lines += [
         "provenance",
-        f"  created {_plain(origin.created)}, commit {_plain(origin.commit)}, data seed {origin.data_seed}",
+        f"  created {one_line(origin.created)}, commit {one_line(origin.commit)}, data seed {origin.data_seed}",
     ]
-    lines += [f"  {_plain(name)}: {_plain(json.dumps(figure))}" for name, figure in origin.figures.items()]
+    lines += [
+        f"  {one_line(name)}: {one_line(json.dumps(figure))}" for name, figure in origin.figures.items()
+    ]
     return lines
 
 
@@ -160,11 +163,6 @@ def _size(bundle: Bundle, graph: Graph) -> int:
 
 def _tensor(dtype: str, shape: tuple[int, ...]) -> str:
     return f"{dtype}[{','.join(map(str, shape))}]"
-
-
-def _plain(text: str) -> str:
-    """Text from a stranger, without what could move the cursor of the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _write_json(file: Path | None, facts: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 import onnxruntime
 
 from edge_wm.engines.engine import Array, EngineError, TensorSpec
+from edge_wm.errors import one_line
+
+MAX_ARENA_BYTES = 512 << 20
+"""Memory for the weights and the tensors between nodes of all graphs of this process together."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -20,7 +25,7 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
-_ONLY_ERRORS = 3  # ONNX Runtime's log severity
+_SILENT = 4  # ONNX Runtime's log severity: what is worth telling comes as an exception
 
 
 class OnnxRuntimeEngine:
@@ -34,22 +39,30 @@ class OnnxRuntimeEngine:
 
     Raises:
         EngineError: ONNX Runtime refuses the graph, or a shape is not static.
+
+    The tensors between nodes have no declared size, so a small file can ask for any amount of memory.  All of them
+    come out of one arena of ``MAX_ARENA_BYTES``; ``run`` raises EngineError for a graph that needs more.
     """
 
     def __init__(self, model: bytes, *, threads: int = 1, spin: bool = False, output_sets: int = 1) -> None:
+        _bound_memory()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = _ONLY_ERRORS
+        options.log_severity_level = _SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
-            # Its "fallback" prints to the terminal and tries the same provider again.
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                model,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # it prints to the terminal and tries the same provider again
+                disabled_optimizers=["ConstantFolding"],  # it allocates outside of the arena; exporters fold
             )
         except Exception as error:  # its exceptions share no base class but this
-            raise EngineError(f"ONNX Runtime refuses the graph: {_one_line(error)}") from None
+            raise EngineError(f"ONNX Runtime refuses the graph: {_told(error)}") from None
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
         # On the CPU an OrtValue made from an array shares the array's memory.
@@ -95,7 +108,7 @@ class OnnxRuntimeEngine:
         try:
             self._session.run_with_iobinding(self._bindings[output_set])
         except Exception as error:
-            raise EngineError(f"ONNX Runtime failed: {_one_line(error)}") from None
+            raise EngineError(f"ONNX Runtime failed: {_told(error)}") from None
         return self._output_arrays[output_set]
 
 
@@ -106,5 +119,18 @@ def _spec(node: Any) -> TensorSpec:
     return TensorSpec(node.name, tuple(node.shape), _DTYPES[node.type])
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+@functools.cache
+def _bound_memory() -> None:
+    """Make the arena that every session of this process allocates from."""
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo(
+            "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+        ),
+        onnxruntime.OrtArenaCfg(MAX_ARENA_BYTES, -1, -1, -1),  # -1: its own default
+    )
+
+
+def _told(error: Exception) -> str:
+    if "BFCArena" in str(error):
+        return f"it needs more than {MAX_ARENA_BYTES >> 20} MiB for weights and tensors between nodes"
+    return one_line(str(error))[:300]

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_wm.bundle.load import array_from_npy, check_path, load_bundle
+from edge_wm.bundle.load import Bundle, array_from_npy, check_path, load_bundle
+from edge_wm.bundle.manifest import DType, StateTensor
 from edge_wm.errors import BadInput
-from tests.tiny_model import START, files, npy, read_manifest, replace_file, write_manifest, write_tiny
+from tests.tiny_model import (
+    START,
+    files,
+    manifest,
+    npy,
+    read_manifest,
+    replace_file,
+    write_manifest,
+    write_tiny,
+)
 
 
 @pytest.fixture
@@ -184,12 +197,79 @@ def test_sizes_are_bounded_before_anything_is_read(bundle_dir: Path) -> None:
         (START[:2], "[2]"),
         (np.array([{"a": 1}] * 3, dtype=object), "not a readable array"),
         (START.astype(">f4"), "not plain numbers"),
+        (START * np.float32(np.nan), "NaN or infinity"),
     ],
 )
 def test_initial_values_must_fit_the_state(array: np.ndarray, named: str, bundle_dir: Path) -> None:
     replace_file(bundle_dir, "initial_pose.npy", npy(array))
     message = refusal(bundle_dir)
     assert "initial_pose.npy" in message and named in message
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "fits"),
+    [
+        ("uint8", 255, True),
+        ("uint8", 256, False),
+        ("uint8", -1, False),
+        ("int8", 0.5, False),
+        ("int64", 1e30, False),
+        ("bool", 1, True),
+        ("bool", 2, False),
+        ("float16", 65504, True),
+        ("float16", 1e30, False),
+        ("float32", 1e30, True),
+    ],
+)
+def test_a_number_to_start_from_must_be_one_that_the_dtype_can_hold(
+    dtype: DType, value: float, fits: bool, tmp_path: Path
+) -> None:
+    tensor = StateTensor("memory", (5,), dtype, value)
+    bundle = Bundle(tmp_path, msgspec.structs.replace(manifest(), state=(tensor,)), "", {}, {})
+    if fits:
+        np.testing.assert_array_equal(bundle.initial_state()["memory"], np.full(5, value, dtype))
+    else:
+        with pytest.raises(
+            BadInput, match=rf"manifest\.json: state memory starts as .*, which {dtype} cannot"
+        ):
+            bundle.initial_state()
+
+
+def test_folders_are_listed_by_what_is_in_them(bundle_dir: Path) -> None:
+    (bundle_dir / "graphs" / "old").mkdir(parents=True)
+    assert "graphs: not listed" in refusal(bundle_dir)
+    facts = read_manifest(bundle_dir)
+    facts["files"].append({"path": "graphs/old/notes.txt", "size": 0, "sha256": hashlib.sha256().hexdigest()})
+    write_manifest(bundle_dir, facts)
+    (bundle_dir / "graphs" / "old" / "notes.txt").touch()
+    load_bundle(bundle_dir)
+
+
+def test_folders_nested_beyond_what_a_path_can_name_are_refused(bundle_dir: Path) -> None:
+    before = Path.cwd()
+    os.chdir(bundle_dir)
+    try:
+        for _ in range(3000):
+            Path("d").mkdir()
+            os.chdir("d")
+    finally:
+        os.chdir(before)
+    try:
+        assert "tiny/d: not listed" in refusal(bundle_dir)
+    finally:
+        subprocess.run(["rm", "-r", bundle_dir / "d"], check=True)  # Python cannot descend so far
+
+
+def test_what_is_wrong_with_a_graph_is_told_with_its_whole_path(bundle_dir: Path) -> None:
+    replace_file(bundle_dir, "observe.fp32.onnx", b"not onnx")
+    assert refusal(bundle_dir).startswith(f"{bundle_dir}/observe.fp32.onnx: ")
+
+
+def test_a_graph_that_a_bundle_does_not_have_is_told_with_those_it_has(bundle_dir: Path) -> None:
+    bundle = load_bundle(bundle_dir)
+    assert bundle.graph("observe", "fp32").file == "observe.fp32.onnx"
+    with pytest.raises(BadInput, match=r"/tiny: no int8 onnx graph for observe \(this bundle has: fp32\)"):
+        bundle.graph("observe", "int8")
 
 
 def test_an_array_header_that_promises_more_than_there_is_allocates_nothing() -> None:

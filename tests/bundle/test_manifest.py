@@ -86,6 +86,12 @@ REFUSALS: dict[str, tuple[Callable[[Facts], None], str]] = {
     "a wrong type": (put("fast", "tick_s"), "$.tick_s"),
     "no time between ticks": (put(0, "tick_s"), "$.tick_s"),
     "a step that is no whole number of ticks": (put(0.25, "imagine", "step_s"), "imagine.step_s"),
+    "a tick so short that a division by it overflows": (put(1e-308, "tick_s"), "$.tick_s"),
+    "a cost that there is not": (
+        put({"speed": 1.0}, "planner", "costs"),
+        "no cost is called speed: use value",
+    ),
+    "a cost that rewards": (put({"value": -1.0}, "planner", "costs"), "$.planner.costs"),
     "no candidates": (put(0, "imagine", "candidates"), "$.imagine.candidates"),
     "more elites than candidates": (put(5, "planner", "elites"), "planner.elites"),
     "a comfortable clearance that touches": (
@@ -132,6 +138,42 @@ def test_it_refuses(case: str, facts: Facts) -> None:
     assert named in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert str(refusal.value).startswith("manifest.json: ")
+
+
+def many_states(number: int) -> list[Facts]:
+    """Each crosses four borders with 8 MiB: into observe and out of it, into imagine and decode."""
+    return [{"name": f"s{index}", "shape": [2**21], "dtype": "float32"} for index in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("under", "over", "named"),
+    [
+        (put(many_states(7), "state"), put(many_states(8), "state"), "add up to more than 256 MiB"),
+        # 2**26 numbers = 4 plans x iterations x 4096 candidates x 3 steps x 2 numbers
+        (put(682, "planner", "iterations"), put(683, "planner", "iterations"), "must not exceed 16777216"),
+    ],
+)
+def test_what_a_model_allocates_is_bounded(
+    under: Callable[[Facts], None], over: Callable[[Facts], None], named: str, facts: Facts
+) -> None:
+    facts["imagine"]["candidates"] = 4096
+    under(facts)
+    decode(facts)
+    over(facts)
+    with pytest.raises(BadInput, match=named):
+        decode(facts)
+
+
+@pytest.mark.parametrize("key", ['"version"', '"unit"', '"success_rate"'])
+def test_a_key_that_occurs_twice_is_refused(facts: Facts, key: str) -> None:
+    text = json.dumps(facts)
+    decode_manifest(text.encode())
+    with pytest.raises(BadInput, match=f"key '{key[1:-1]}' occurs twice"):
+        decode_manifest(
+            text.replace(
+                f"{key}: ", f"{key}: 0, {key}: " if "rate" in key else f'{key}: "1.0.0", {key}: '
+            ).encode()
+        )
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,24 @@ def test_golden_vectors_that_unpack_to_too_much_are_refused() -> None:
         read_npz(packed.getvalue(), "golden.npz")
 
 
+def test_golden_vectors_without_a_case_prove_nothing(bundle_dir: Path) -> None:
+    replace_file(bundle_dir, "golden.npz", npz(golden(cases=1)))
+    assert all(check.passed and check.cases == 1 for check in verify_bundle(load_bundle(bundle_dir)))
+    replace_file(bundle_dir, "golden.npz", npz(golden(cases=0)))
+    with pytest.raises(BadInput, match=r"/tiny/golden\.npz: observe: no case"):
+        verify_bundle(load_bundle(bundle_dir))
+
+
+def test_golden_vectors_that_memory_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> bytes:
+        raise MemoryError
+
+    assert read_npz(GOLDEN, "golden.npz")
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", no_memory)
+    with pytest.raises(BadInput, match=r"^golden\.npz: there is no memory"):
+        read_npz(GOLDEN, "golden.npz")
+
+
 GOLDEN = npz(golden(1))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from edge_wm.engines.engine import EngineError, TensorSpec, load_engine
-from edge_wm.engines.onnxruntime import OnnxRuntimeEngine
+from edge_wm.engines.onnxruntime import MAX_ARENA_BYTES, OnnxRuntimeEngine
 from edge_wm.errors import BadInput
-from tests.tiny_model import imagine_graph, observe_graph, value
+from tests.tiny_model import constant, imagine_graph, model, observe_graph, value
 
 
 def inputs(**changes: object) -> dict[str, np.ndarray]:
@@ -108,3 +112,60 @@ def test_a_format_without_an_engine_is_bad_input() -> None:
     assert load_engine("onnx", observe_graph().SerializeToString(), threads=2, spin=True).inputs
     with pytest.raises(BadInput, match="tflite"):
         load_engine("tflite", b"")
+
+
+def grown(*nodes: onnx.NodeProto, **constants: object) -> bytes:
+    """A graph with one number in, one out, and between them ``large``, which ``nodes`` make."""
+    return model(
+        [
+            *nodes,
+            helper.make_node("ReduceMax", ["large"], ["largest"], keepdims=0),
+            helper.make_node("Add", ["small", "largest"], ["sum"]),
+        ],
+        [value("small", [1])],
+        [value("sum", [1])],
+        [constant(name, np.array(array)) for name, array in constants.items()],
+    ).SerializeToString()
+
+
+def filled(mebibytes: int) -> bytes:
+    return grown(
+        helper.make_node("ConstantOfShape", ["size"], ["large"]), size=np.array([mebibytes << 18], np.int64)
+    )
+
+
+def tiled(mebibytes: int) -> bytes:
+    return grown(
+        helper.make_node("Tile", ["small", "times"], ["large"]), times=np.array([mebibytes << 18], np.int64)
+    )
+
+
+def multiplied(mebibytes: int) -> bytes:
+    return grown(
+        helper.make_node("Tile", ["small", "times"], ["row"]),
+        helper.make_node("Reshape", ["row", "tall"], ["column"]),
+        helper.make_node("MatMul", ["column", "wide"], ["large"]),
+        times=np.array([mebibytes], np.int64),
+        tall=np.array([mebibytes, 1], np.int64),
+        wide=np.ones((1, 1 << 18), np.float32),
+    )
+
+
+@pytest.mark.parametrize("graph", [filled, tiled, multiplied])
+def test_tensors_between_nodes_cannot_take_more_memory_than_there_is_for_them(
+    graph: Callable[[int], bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = {"small": np.zeros(1, dtype=np.float32)}
+    OnnxRuntimeEngine(graph(4)).run(small)
+    engine = OnnxRuntimeEngine(graph(1 + (MAX_ARENA_BYTES >> 20)))
+    with pytest.raises(EngineError, match="more than 512 MiB"):
+        engine.run(small)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_names_in_a_graph_reach_the_terminal_without_control_characters() -> None:
+    beyond = helper.make_node("Gather", ["small", "index"], ["large"], name="\x1b[31mred\x1b[2J")
+    engine = OnnxRuntimeEngine(grown(beyond, index=np.int64(1 << 40)))
+    with pytest.raises(EngineError, match=r"\[31mred \[2J") as refusal:
+        engine.run({"small": np.zeros(1, dtype=np.float32)})
+    assert str(refusal.value).isprintable()
