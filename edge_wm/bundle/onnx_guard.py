@@ -1,8 +1,8 @@
 """Looks at an ONNX file from a stranger before any engine does: an engine is not a validator.
 
 Operators with subgraphs (If, Loop, Scan) are refused: their running time depends on data, and a control loop
-has a deadline.  What this does not bound is the size of tensors between nodes, which needs shape inference: run
-a robot under a memory limit (systemd ``MemoryMax=``) when models come from people you do not know.
+has a deadline.  The size of tensors between nodes needs shape inference; the engine bounds it instead
+(:data:`edge_wm.engines.onnxruntime.MAX_ARENA_BYTES`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from edge_wm.bundle import onnx_wire
 from edge_wm.bundle.onnx_operators import ALLOWED, WHY_REFUSED
@@ -39,6 +41,7 @@ _DTYPES = {
     21: ("uint4", 4),
     22: ("int4", 4),
 }
+_FLOATS = frozenset({1, 10, 11, 16})
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -80,6 +83,9 @@ class _Guard:
     def __init__(self, data: bytes, where: str) -> None:
         self._wire = WireReader(data, where)
         self._parameters = 0
+        self._types: dict[str, int] = {}
+        self._divisions: list[list[str]] = []
+        self._raw: dict[str, Span] = {}
         self._operators: Counter[str] = Counter()
 
     def check(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> GraphSummary:
@@ -102,18 +108,21 @@ class _Guard:
             if name == "node":
                 self._node(value)
             elif name == "initializer":
-                initializers.add(self._tensor(value))
+                initializers.add(self._initializer(value))
                 if len(initializers) > MAX_INITIALIZERS:
                     raise self._wire.bad(f"has more than {MAX_INITIALIZERS} initialisers")
             elif name in ("input", "output"):
-                spec = self._value_info(value, name)
+                spec = self._border(value, name)
                 known = have_inputs if name == "input" else have_outputs
                 if spec.name in known:
                     raise self._wire.bad(f"has two {name}s called {spec.name!r}")
                 known[spec.name] = spec
+            elif name == "value_info":
+                self._value_info(value)
         shadowed = sorted(initializers & have_inputs.keys())
         if shadowed:
             raise self._wire.bad(f"gives input {shadowed[0]!r} a default value")
+        self._refuse_integer_traps()
         self._compare("input", have_inputs, inputs)
         self._compare("output", have_outputs, outputs)
         operators = dict(self._operators.most_common())
@@ -132,6 +141,7 @@ class _Guard:
 
     def _node(self, span: Span) -> None:
         operator = domain = ""
+        inputs: list[str] = []
         for name, value in self._wire.fields(span, onnx_wire.NODE, "NodeProto"):
             if name == "op_type":
                 operator = self._wire.text(value)
@@ -139,7 +149,9 @@ class _Guard:
                 domain = self._wire.text(value)
             elif name == "attribute":
                 self._attribute(value)
-            elif name in ("name", "input", "output"):
+            elif name == "input":
+                inputs.append(self._wire.text(value))
+            elif name in ("name", "output"):
                 self._wire.text(value)  # engines do not expect names that are not UTF-8
         domain = "" if domain == "ai.onnx" else domain
         if domain not in ALLOWED:
@@ -147,9 +159,43 @@ class _Guard:
         if operator not in ALLOWED[domain]:
             reason = WHY_REFUSED.get(operator, "it is not on the list of allowed operators")
             raise self._wire.bad(f"uses operator {operator!r}: {reason}")
+        if operator in ("Div", "Mod"):
+            self._divisions.append(inputs)
+        if operator == "Dropout" and any(inputs[2:]):
+            raise self._wire.bad(
+                "has a Dropout that may be in training mode, which is random: export for inference"
+            )
         self._operators[f"{domain}:{operator}" if domain else operator] += 1
         if self._operators.total() > MAX_NODES:
             raise self._wire.bad(f"has more than {MAX_NODES} nodes")
+
+    def _refuse_integer_traps(self) -> None:
+        """An integer divided by 0, or the least one by -1, ends the process on many machines.
+
+        Both operands have one type by the definition of the operators, and an engine refuses a graph that
+        declares another type for a tensor than its node gives.
+        """
+        for operands in self._divisions:
+            if len(operands) != 2:
+                raise self._wire.bad("has a Div or Mod that does not have two inputs")
+            are_floats = any(self._types.get(operand) in _FLOATS for operand in operands)
+            if not are_floats and not self._is_harmless_divisor(operands[1]):
+                raise self._wire.bad(
+                    f"divides by {operands[1]!r}, which is neither declared a float (value_info: run onnx's"
+                    " infer_shapes) nor a stored integer other than 0 and -1"
+                )
+
+    def _is_harmless_divisor(self, label: str) -> bool:
+        """Whether this is a stored tensor of integers, none of them 0 or -1."""
+        dtype, bits = _DTYPES.get(self._types.get(label, 0), ("", 0))
+        if label not in self._raw or bits < 8:
+            return False
+        return not np.isin(np.frombuffer(self._wire.raw(self._raw[label]), dtype), (0, -1)).any()
+
+    def _declare(self, label: str, data_type: int) -> None:
+        """Note the type of a tensor.  Of two that differ, it would depend on the reader which one counts."""
+        if data_type and self._types.setdefault(label, data_type) != data_type:
+            raise self._wire.bad(f"declares {label!r} with two data types")
 
     def _attribute(self, span: Span) -> None:
         for name, value in self._wire.fields(span, onnx_wire.ATTRIBUTE, "AttributeProto"):
@@ -158,11 +204,19 @@ class _Guard:
             if name == "t":
                 self._tensor(value)
 
-    def _tensor(self, span: Span) -> str:
-        """Check one stored tensor; return its name."""
+    def _initializer(self, span: Span) -> str:
+        """Check one initialiser; return its name."""
+        label, data_type, raw = self._tensor(span)
+        self._declare(label, data_type)
+        if raw is not None:
+            self._raw[label] = raw
+        return label
+
+    def _tensor(self, span: Span) -> tuple[str, int, Span | None]:
+        """Check one stored tensor; return its name, its data type, and where its ``raw_data`` is."""
         label, data_type, stored = "", 0, 0
         dims: list[int] = []
-        raw_bytes: int | None = None
+        raw: Span | None = None
         for name, value in self._wire.fields(span, onnx_wire.TENSOR, "TensorProto"):
             if name == "name":
                 label = self._wire.text(value)
@@ -173,7 +227,7 @@ class _Guard:
             elif name in _TYPED_DATA:
                 stored += self._wire.count_numbers(name, value)
             elif name == "raw_data":
-                raw_bytes = value[1] - value[0]
+                raw = value
             elif name == "external_data" or (name == "data_location" and value != 0):
                 raise self._wire.bad(
                     f"keeps tensor {label!r} in another file (external data); save it in one file"
@@ -187,18 +241,29 @@ class _Guard:
         if self._parameters > MAX_PARAMETERS:
             raise self._wire.bad(f"stores more than {MAX_PARAMETERS} numbers")
         bits = _DTYPES[data_type][1]
-        if raw_bytes is not None:
-            fits = raw_bytes == (elements * bits + 7) // 8 and stored == 0
+        if raw is not None:
+            fits = raw[1] - raw[0] == (elements * bits + 7) // 8 and stored == 0
         else:
             fits = stored == (elements if bits >= 8 else (elements + 1) // 2)
         if not fits:
             raise self._wire.bad(f"tensor {label!r}: its data does not have the size of its shape {dims}")
-        return label
+        return label, data_type, raw
 
-    def _value_info(self, span: Span, kind: str) -> TensorSpec:
+    def _border(self, span: Span, kind: str) -> TensorSpec:
         """Read the declaration of a graph input or output: a tensor with a static shape."""
+        label, element, shape_span = self._value_info(span)
+        if shape_span is None:
+            raise self._wire.bad(f"{kind} {label!r} has no shape; export with static shapes")
+        dims = self._wire.fields(shape_span, onnx_wire.SHAPE, "TensorShapeProto")
+        shape = tuple(self._dimension(dim, label) for _, dim in dims)
+        if element not in _DTYPES:
+            raise self._wire.bad(f"{kind} {label!r} has data type {element}, which is not a plain number")
+        return TensorSpec(label, shape, _DTYPES[element][0])
+
+    def _value_info(self, span: Span) -> tuple[str, int, Span | None]:
+        """Note what one tensor is declared to be; return its name, its data type, and where its shape is."""
         label, element = "", 0
-        shape: list[int] | None = None
+        shape: Span | None = None
         for name, value in self._wire.fields(span, onnx_wire.VALUE_INFO, "ValueInfoProto"):
             if name == "name":
                 label = self._wire.text(value)
@@ -208,13 +273,9 @@ class _Guard:
                         if part == "elem_type":
                             element = inner
                         else:
-                            dims = self._wire.fields(inner, onnx_wire.SHAPE, "TensorShapeProto")
-                            shape = [self._dimension(dim, label) for _, dim in dims]
-        if shape is None:
-            raise self._wire.bad(f"{kind} {label!r} has no shape; export with static shapes")
-        if element not in _DTYPES:
-            raise self._wire.bad(f"{kind} {label!r} has data type {element}, which is not a plain number")
-        return TensorSpec(label, tuple(shape), _DTYPES[element][0])
+                            shape = inner
+        self._declare(label, element)
+        return label, element, shape
 
     def _dimension(self, span: Span, label: str) -> int:
         parts = dict(self._wire.fields(span, onnx_wire.DIMENSION, "TensorShapeProto.Dimension"))

@@ -200,6 +200,10 @@ class WireReader:
         except UnicodeDecodeError:
             raise self.bad("has a name that is not UTF-8") from None
 
+    def raw(self, span: Span) -> memoryview:
+        """The bytes that a span holds, not copied."""
+        return memoryview(self._data)[slice(*span)]
+
     def bad(self, fact: str) -> BadInput:
         """The refusal of this file, for the caller to raise."""
         return BadInput(f"{self._where}: {fact}")

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 
 from edge_wm.bundle import onnx_guard, onnx_wire
 from edge_wm.bundle.onnx_guard import check_graph
-from edge_wm.engines.engine import TensorSpec
+from edge_wm.engines.engine import EngineError, TensorSpec
+from edge_wm.engines.onnxruntime import OnnxRuntimeEngine
 from edge_wm.errors import BadInput
 from tests.tiny_model import FLOAT, GRAPHS, constant, manifest, model, observe_graph, value
 
@@ -184,6 +185,23 @@ def training_info(m: onnx.ModelProto) -> None:
     m.training_info.add()
 
 
+def division_without_divisor(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("Div", ["x"], ["q"]))
+
+
+def dropout_that_may_train(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("Dropout", ["x", "", "training"], ["q"]))
+
+
+def two_types_for_one_tensor(m: onnx.ModelProto) -> None:
+    m.graph.value_info.append(value("h", [2, 3]))
+    m.graph.value_info.append(value("h", [2, 3], TensorProto.INT32))
+
+
+def another_type_for_a_weight(m: onnx.ModelProto) -> None:
+    m.graph.value_info.append(value("bias", [3], TensorProto.INT32))
+
+
 REFUSALS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "weights in another file": (external_data, "external data"),
     "a location in another file without a name": (external_location_only, "external data"),
@@ -195,6 +213,10 @@ REFUSALS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "a loop": (a_loop, "subgraph"),
     "a subgraph under an allowed operator": (subgraph_in_an_allowed_operator, "subgraph"),
     "random numbers": (random_numbers, "golden vectors cannot hold it"),
+    "a division that lacks its divisor": (division_without_divisor, "two inputs"),
+    "a dropout that may be at random": (dropout_that_may_train, "training mode"),
+    "a tensor declared twice": (two_types_for_one_tensor, "'h' with two data types"),
+    "a weight declared as something else": (another_type_for_a_weight, "'bias' with two data types"),
     "a named dimension": (dynamic_shape, "dynamic"),
     "an empty dimension": (missing_dimension, "dynamic"),
     "a negative dimension": (negative_dimension, "dynamic"),
@@ -238,6 +260,49 @@ def test_imports_of_domains_that_no_node_uses_are_harmless() -> None:
     graph.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
     graph.graph.node[0].domain = "ai.onnx"
     check(graph.SerializeToString())
+
+
+def divided(operator: str, divisor: np.ndarray | None, declared: int | None = None) -> bytes:
+    """x as integers, divided by a stored tensor or by one computed from x; a type may be declared for the latter."""
+    graph = plain()
+    graph.graph.node.append(helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT32))
+    graph.graph.node.append(helper.make_node(operator, ["i", "by"], ["q"]))
+    if divisor is not None:
+        graph.graph.initializer.append(constant("by", divisor))
+    if declared is not None:
+        graph.graph.value_info.append(value("by", [2, 3], declared))
+    return graph.SerializeToString()
+
+
+@pytest.mark.parametrize("operator", ["Div", "Mod"])
+def test_integers_are_divided_by_stored_numbers_only(operator: str) -> None:
+    for harmless in (2, -2, [1, 3, 2**31 - 1]):
+        check(divided(operator, np.array(harmless, np.int32)))
+    for deadly in (0, -1, [1, 0, 3]):
+        assert "divides by 'by'" in refusal(divided(operator, np.array(deadly, np.int32)))
+    check(divided(operator, None, TensorProto.FLOAT))
+    assert "divides by 'by'" in refusal(divided(operator, None, TensorProto.INT32))
+    assert "divides by 'by'" in refusal(divided(operator, None))
+
+
+def test_an_engine_refuses_a_declared_type_that_is_not_the_true_one() -> None:
+    """The guard relies on it for divisions."""
+
+    def graph(declared: int) -> bytes:
+        nodes = [
+            helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT32),
+            helper.make_node("Add", ["i", "i"], ["by"]),
+            helper.make_node("Div", ["i", "by"], ["q"]),
+            helper.make_node("Cast", ["q"], ["y"], to=FLOAT),
+        ]
+        made = model(nodes, [value("x", [2, 3])], [value("y", [2, 3])], [])
+        made.graph.value_info.append(value("by", [2, 3], declared))
+        return made.SerializeToString()
+
+    check(graph(FLOAT))
+    OnnxRuntimeEngine(graph(TensorProto.INT32))
+    with pytest.raises(EngineError, match="Type Error"):
+        OnnxRuntimeEngine(graph(FLOAT))
 
 
 @pytest.mark.parametrize(
