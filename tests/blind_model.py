@@ -182,11 +182,23 @@ def manifest(precision: Precision) -> Manifest:
     )
 
 
-def write_blind(directory: Path, precision: Precision = "int8") -> Path:
+def observe_graph_with_memory(*nodes: onnx.NodeProto) -> onnx.ModelProto:
+    """The observe graph in which ``nodes`` make ``next_memory`` from ``brightness``, float32[] and 0 in the dark."""
+    graph = observe_graph()
+    others = [known for known in graph.graph.node if known.output[0] != "next_memory"]
+    graph.graph.ClearField("node")
+    graph.graph.node.extend([*others, *nodes])
+    return graph
+
+
+def write_blind(
+    directory: Path, precision: Precision = "int8", observe: onnx.ModelProto | None = None
+) -> Path:
     """Write the bundle; the graphs are called ``precision`` whatever they are made of."""
     writer = BundleWriter(directory)
     for role, make in GRAPHS.items():
-        writer.add(f"{role}.{precision}.onnx", make().SerializeToString())
+        graph = observe if role == "observe" and observe is not None else make()
+        writer.add(f"{role}.{precision}.onnx", graph.SerializeToString())
     writer.add("golden.npz", npz({}))
     writer.add("MODEL_CARD.md", b"# blind\n")
     writer.finish(manifest(precision))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.manifest import Manifest, Precision
+from edge_wm.bundle.load import Bundle, load_bundle
+from edge_wm.bundle.manifest import Precision
 from edge_wm.clock import Clock
 from edge_wm.control.loop import Loop, RunResult, Tick
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import POSE, WorldModelPolicy
+from edge_wm.engines.engine import EngineError, TensorSpec
 from edge_wm.errors import BadInput
 from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import BODY_VELOCITY, ActionLimits, PlanError, PlannerConfig
@@ -56,7 +57,8 @@ class Pilot:
         self.robot = robot
         self.precision: Precision = precision or robot.board.engine.precision
         loaded = load_bundle(bundle, precisions=(self.precision,), golden=False)
-        _refuse_misfit(robot, loaded.manifest, bundle)
+        refuse_misfit(robot, loaded)
+        self._bundle = bundle
         self.model = WorldModel(loaded, self.precision, robot.board.engine.threads)
         self.policy = planning_policy(self.model, robot.limits, clock, seed)
         self._supervisor = Supervisor(SupervisorConfig.from_robot(robot), robot.rates.tick_s)
@@ -67,7 +69,17 @@ class Pilot:
         self._has_known = KNOWN in heads
 
     def rehearse(self) -> None:
-        """Run every part once, while nothing moves: the first tick of a drive then lasts no longer than the next."""
+        """Run every part once, while nothing moves: the first tick of a drive then lasts no longer than the next.
+
+        Raises:
+            BadInput: the engine fails, or the latent state is not finite.
+        """
+        try:
+            self._run_once()
+        except EngineError as error:
+            raise BadInput(f"{self._bundle}: the model fails before anything moves: {error}") from None
+
+    def _run_once(self) -> None:
         arrays = {
             spec.name: np.zeros(spec.shape, dtype=spec.dtype) for spec in self.model.manifest.observation
         }
@@ -141,19 +153,30 @@ def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int =
     return WorldModelPolicy(model, ICEM(model, config, allowed, seed), clock)
 
 
-def _refuse_misfit(robot: Robot, manifest: Manifest, bundle: Path) -> None:
-    """Refuse a model that was made for other rates or sensors than the robot's."""
-    camera, ring = robot.sensors.camera, robot.sensors.range
+def refuse_misfit(robot: Robot, bundle: Bundle) -> None:
+    """Refuse a model that was made for other rates or sensors than the robot's.  Raises BadInput."""
+    manifest = bundle.manifest
     if abs(manifest.tick_s - robot.rates.tick_s) > 1e-6:
         raise BadInput(
-            f"{bundle}: the model ticks every {manifest.tick_s:g} s, robot {robot.name} every"
+            f"{bundle.directory}: the model ticks every {manifest.tick_s:g} s, robot {robot.name} every"
             f" {robot.rates.tick_s:g} s: set rates.tick_s, or use a model made for this rate"
         )
-    fitted = {"camera": (camera.height, camera.width, 3), "range": (ring.beams,)}
-    for spec in manifest.observation:
-        shape = fitted.get(spec.name, spec.shape)
-        if spec.shape != shape:
+    given = {spec.name: spec for spec in _observed(robot)}
+    for array in manifest.observation:
+        taken = TensorSpec(array.name, array.shape, array.dtype)
+        if given.get(array.name) != taken:
             raise BadInput(
-                f"{bundle}: the model takes {spec.name} of shape {list(spec.shape)}, robot {robot.name} gives"
-                f" {list(shape)}: use a model made for these sensors"
+                f"{bundle.directory}: the model takes {taken}, robot {robot.name} gives"
+                f" {given.get(array.name, 'no ' + array.name)}: use a model made for these sensors"
             )
+
+
+def _observed(robot: Robot) -> tuple[TensorSpec, ...]:
+    """The arrays of this robot's observations; see ``Observation.arrays``."""
+    camera, ring = robot.sensors.camera, robot.sensors.range
+    return (
+        TensorSpec("camera", (camera.height, camera.width, 3), "uint8"),
+        TensorSpec("range", (ring.beams,), "float32"),
+        TensorSpec("wheel", (2,), "float32"),
+        TensorSpec("gyro", (1,), "float32"),
+    )

@@ -164,7 +164,7 @@ def _told(result: GoalResult) -> str:
     clearance = "" if result.min_clearance_m is None else f", least clearance {result.min_clearance_m:.2f} m"
     return (
         f"{result.outcome} after {result.time_s:.1f} s, drove {result.travelled_m:.2f} m"
-        f" (shortest path {result.geodesic_m:.2f} m){clearance}"
+        f" (shortest path {result.geodesic_m:.2f} m){clearance}{result.message and f': {result.message}'}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_wm.clock import Clock
 from edge_wm.control.loop import Outcome, RunResult
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
 from edge_wm.evaluate.contestants import Stage
 from edge_wm.evaluate.episode import Referee
 from edge_wm.record.tick_record import GoalResult, TopView
@@ -173,6 +173,7 @@ class SimulatedRobot:
             travelled_m=round(self._simulation.travelled_m, 3),
             geodesic_m=round(self._simulated.task.geodesic_m, 3),
             min_clearance_m=_finite(self.sensors.min_clearance_m),
+            message="" if self.sensors.verdict else one_line(ended.message),
         )
 
 

@@ -184,6 +184,7 @@ class GoalResult:
         reached: within the goal's radius, touching nothing, in time.
         travelled_m, geodesic_m: length driven, and of the shortest path.
         min_clearance_m: smallest true distance between the robot's hull and anything.
+        message: what the loop said, if it ended the drive; one line.
     """
 
     outcome: str
@@ -193,6 +194,7 @@ class GoalResult:
     travelled_m: float | None = None
     geodesic_m: float | None = None
     min_clearance_m: float | None = None
+    message: str = ""
 
 
 def _rounded(value: float, digits: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from edge_wm.cli import run
 from edge_wm.drive.pilot import Pilot
 from edge_wm.record.recorder import RunRecorder
 from edge_wm.robot import DEFAULT_ROBOT
-from tests.blind_model import write_blind
+from tests.blind_model import node, observe_graph_with_memory, write_blind
 
 pytestmark = pytest.mark.sim
 
@@ -111,6 +112,28 @@ def test_a_goal_in_the_world_is_turned_into_the_frame_of_the_start(drive, room: 
     row = json.loads((only_run(tmp_path) / "ticks.jsonl").read_text().splitlines()[-1])
     assert math.dist(row["true_pose"][:2], (1.0, 0.5)) < 0.4
     assert math.dist(row["pose"][:2], (0.0, 0.0)) > 1.0
+
+
+def test_a_fault_says_why(drive, room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root_of_less_than_nothing = (
+        node("Neg", "brightness", "darkness"),
+        node("Sqrt", "darkness", "root"),
+        node("Reshape", "root one", "next_memory"),
+    )
+    fails_in_the_light = write_blind(
+        tmp_path / "blinded", observe=observe_graph_with_memory(*root_of_less_than_nothing)
+    )
+    why = "EngineError: the model's latent state is not finite after observe: memory"
+    assert drive("--world", room, *TO_GOAL, "--model", fails_in_the_light) == 1
+    (goal,) = summary_of(tmp_path)["goal_results"]
+    assert (goal["outcome"], goal["message"]) == ("fault", why)
+    assert why in capsys.readouterr().out
+
+    shutil.rmtree(tmp_path / "runs")
+    assert drive("--world", room, *TO_GOAL) == 0
+    (goal,) = summary_of(tmp_path)["goal_results"]
+    assert (goal["outcome"], goal["message"]) == ("reached", "")
+    assert "EngineError" not in capsys.readouterr().out
 
 
 def test_a_goal_that_is_not_reached_exits_1(drive, room: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,15 +11,15 @@ import numpy as np
 import pytest
 
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.manifest import ActionSpec, GoalSpec, StateTensor
+from edge_wm.bundle.manifest import ActionSpec, GoalSpec, ObservationArray, StateTensor
 from edge_wm.clock import SimulatedClock
 from edge_wm.commands.run_options import DEFAULT_MODEL
-from edge_wm.drive.pilot import Pilot, planning_policy
+from edge_wm.drive.pilot import Pilot, planning_policy, refuse_misfit
 from edge_wm.errors import BadInput
 from edge_wm.robot import Limits, load_robot
 from edge_wm.world_model import WorldModel
 from firmware_bridge.bridge import NEUTRAL
-from tests.blind_model import write_blind
+from tests.blind_model import node, observe_graph_with_memory, write_blind
 from tests.control.fakes import observe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +83,40 @@ def test_a_model_that_cannot_drive_to_a_point_is_refused(bundle: Path, changed: 
 
     with pytest.raises(BadInput, match=says):
         planning_policy(Other(), load_robot().limits, SimulatedClock())  # type: ignore[arg-type]
+
+
+LIDAR = ObservationArray("lidar", (16,), "float32", "m", 0, 4, 0.3)
+WIDE_CAMERA = ObservationArray("camera", (48, 80, 3), "uint8", "RGB", 0, 255, 0.3)
+FLOAT_CAMERA = ObservationArray("camera", (48, 64, 3), "float32", "RGB", 0, 255, 0.3)
+THREE_WHEELS = ObservationArray("wheel", (3,), "float32", "m/s", -2, 2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (LIDAR, r"takes lidar float32\[16\], robot sim gives no lidar"),
+        (WIDE_CAMERA, r"takes camera uint8\[48,80,3\], robot sim gives camera uint8\[48,64,3\]"),
+        (FLOAT_CAMERA, r"takes camera float32\[48,64,3\], robot sim gives camera uint8\[48,64,3\]"),
+        (THREE_WHEELS, r"takes wheel float32\[3\], robot sim gives wheel float32\[2\]"),
+    ],
+)
+def test_a_model_that_observes_what_the_robot_does_not_give_is_refused(
+    bundle: Path, array: ObservationArray, says: str
+) -> None:
+    loaded = load_bundle(bundle)
+    refuse_misfit(load_robot(), loaded)
+    others = tuple(known for known in loaded.manifest.observation if known.name != array.name)
+    manifest = msgspec.structs.replace(loaded.manifest, observation=(*others, array))
+    with pytest.raises(BadInput, match=f"^{bundle}: the model {says}"):
+        refuse_misfit(load_robot(), replace(loaded, manifest=manifest))
+
+
+def test_a_model_that_fails_in_rehearsal_is_refused(bundle: Path, tmp_path: Path) -> None:
+    Pilot(load_robot(), bundle, SimulatedClock()).rehearse()
+    log_of_nothing = (node("Log", "brightness", "log"), node("Reshape", "log one", "next_memory"))
+    broken = write_blind(tmp_path / "broken", observe=observe_graph_with_memory(*log_of_nothing))
+    with pytest.raises(BadInput, match=f"^{broken}: the model fails .* not finite after observe: memory"):
+        Pilot(load_robot(), broken, SimulatedClock()).rehearse()
 
 
 PROGRAM = r"""
