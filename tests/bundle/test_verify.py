@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from edge_wm.bundle.golden import read_npz
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.verify import PlanCheck, read_npz, verify_bundle
+from edge_wm.bundle.verify import PlanCheck, verify_bundle
 from edge_wm.cli import run
 from edge_wm.errors import BadInput
 from tests.tiny_model import (
