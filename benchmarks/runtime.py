@@ -28,12 +28,13 @@ def drive(model: Path, precision: str, ticks: int, began: float) -> dict[str, fl
 
     from edge_wm.clock import MonotonicClock
     from edge_wm.drive.pilot import Pilot
+    from edge_wm.engines.execution import Execution
     from edge_wm.robot import load_robot
     from edge_wm.sensors.observation import Observation
     from firmware_bridge import NEUTRAL
 
     clock = MonotonicClock()
-    pilot = Pilot(load_robot(), model, clock, precision=precision)
+    pilot = Pilot(load_robot(), model, clock, execution=Execution(precision=precision))
     rng = np.random.default_rng(0)
     policy = pilot.policy
     policy.reset((4.0, 1.0))

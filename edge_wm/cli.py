@@ -37,6 +37,9 @@ SUBCOMMANDS = {
     "drive": Subcommand("edge_wm.commands.drive:command", "Drive one robot to one goal."),
     "eval": Subcommand("edge_wm.commands.eval:command", "Measure a policy over many episodes."),
     "model": Subcommand("edge_wm.commands.model:command", "Verify or inspect a bundle."),
+    "profile": Subcommand(
+        "edge_wm.commands.profile:command", "Find the fastest way to run a model on this machine."
+    ),
     "worlds": Subcommand("edge_wm.commands.worlds:command", "Generate worlds with tasks."),
 }
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.paths import shipped
 from edge_wm.toml_file import checked, read_table
@@ -27,19 +28,12 @@ Seconds = Annotated[float, Meta(gt=0.0, le=10.0)]
 Pixels = Annotated[int, Meta(ge=8, le=4096)]
 
 
-class Engine(Struct, frozen=True, forbid_unknown_fields=True):
-    """How this board runs a graph: the ``precision`` it prefers and the CPU ``threads`` of one inference."""
-
-    precision: Literal["fp32", "fp16", "int8"] = "int8"
-    threads: Annotated[int, Meta(ge=1, le=64)] = 1
-
-
 class Board(Struct, frozen=True, forbid_unknown_fields=True):
-    """The computer.  One file each in `boards/`."""
+    """The computer, and how it runs a model that was never profiled on it.  One file each in `boards/`."""
 
     name: Name
     description: str
-    engine: Engine = Engine()
+    engine: Execution = Execution()
 
 
 class Camera(Struct, frozen=True, forbid_unknown_fields=True):

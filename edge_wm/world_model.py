@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_wm.bundle.load import Bundle
-from edge_wm.bundle.manifest import Manifest, Precision, Role
+from edge_wm.bundle.manifest import Manifest, Role
 from edge_wm.engines.engine import Engine, EngineError, load_engine
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Observation
 
@@ -33,17 +34,15 @@ class WorldModel:
 
     Args:
         bundle: a checked bundle.
-        precision: which graphs to run.
-        threads: how many threads the engine may use for one operator.
+        execution: which form of the graphs to run, and on how many threads.
 
     Raises:
-        BadInput: the bundle lacks a graph of this precision, or the engine refuses one.
+        BadInput: the bundle lacks a graph in this form, or the engine refuses one.
     """
 
-    def __init__(self, bundle: Bundle, precision: Precision = "int8", threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, execution: Execution | None = None) -> None:
         self._bundle = bundle
-        self._precision = precision
-        self._threads = threads
+        self._execution = execution or Execution()
         manifest = bundle.manifest
         self._observation = tuple(
             (spec.name, spec.shape, np.dtype(spec.dtype)) for spec in manifest.observation
@@ -138,10 +137,14 @@ class WorldModel:
 
     def _load(self, role: Role, output_sets: int = 1) -> Engine:
         """Load one graph and run it once on zeros, so that the first tick is as fast as the next."""
-        graph = self._bundle.graph(role, self._precision)
+        execution = self._execution
+        graph = self._bundle.graph(role, execution.precision, execution.format)
         try:
             engine = load_engine(
-                graph.format, self._bundle.read(graph.file), threads=self._threads, output_sets=output_sets
+                graph.format,
+                self._bundle.read(graph.file),
+                threads=execution.threads,
+                output_sets=output_sets,
             )
             engine.run({spec.name: spec.empty() for spec in engine.inputs})
         except EngineError as error:

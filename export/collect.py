@@ -86,9 +86,12 @@ def read_shard(path: Path) -> Iterator[dict[str, Array]]:
 
 def _load_policy(model: Path) -> Policy:
     from edge_wm.bundle.load import load_bundle
+    from edge_wm.engines.execution import Execution
 
     bundle = load_bundle(model, roles=("observe", "imagine"), precisions=("fp32",), golden=False)
-    return planning_policy(WorldModel(bundle, "fp32"), load_robot().limits, SimulatedClock())
+    return planning_policy(
+        WorldModel(bundle, Execution(precision="fp32")), load_robot().limits, SimulatedClock()
+    )
 
 
 def _episode(config: CollectConfig, seed: int, policy: Policy | None) -> dict[str, Array]:

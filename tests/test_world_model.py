@@ -10,6 +10,7 @@ import pytest
 
 from edge_wm.bundle.load import load_bundle
 from edge_wm.engines.engine import EngineError
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Observation
 from edge_wm.world_model import ObservationError, WorldModel
@@ -25,6 +26,7 @@ from tests.tiny_model import (
     write_tiny,
 )
 
+FP32 = Execution(precision="fp32")
 FORWARD = np.array([1.0, 0.0], dtype=np.float32)
 
 
@@ -44,7 +46,7 @@ def bundle_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(bundle_dir: Path) -> WorldModel:
-    return WorldModel(load_bundle(bundle_dir), precision="fp32")
+    return WorldModel(load_bundle(bundle_dir), FP32)
 
 
 def test_it_starts_from_the_initial_state(model: WorldModel) -> None:
@@ -153,14 +155,14 @@ def test_a_graph_that_the_engine_refuses_is_bad_input(bundle_dir: Path) -> None:
     graph.graph.node[0].input[1] = "nowhere"
     replace_file(bundle_dir, "imagine.fp32.onnx", graph.SerializeToString())
     with pytest.raises(BadInput, match=r"/tiny/imagine\.fp32\.onnx: "):
-        WorldModel(load_bundle(bundle_dir), precision="fp32")
+        WorldModel(load_bundle(bundle_dir), FP32)
 
 
 def test_a_bundle_without_decode_drives_all_the_same(bundle_dir: Path) -> None:
     facts = read_manifest(bundle_dir)
     facts["graphs"] = [graph for graph in facts["graphs"] if graph["role"] != "decode"]
     write_manifest(bundle_dir, facts)
-    model = WorldModel(load_bundle(bundle_dir), precision="fp32")
+    model = WorldModel(load_bundle(bundle_dir), FP32)
     state = model.observe(model.initial_state(), observation(), FORWARD)
     with pytest.raises(BadInput, match="decode"):
         model.decode(state)

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -82,6 +82,13 @@ class Bundle:
         raise BadInput(
             f"{self.directory}: no {precision} {format} graph for {role} (this bundle has: {have or 'none'})"
         )
+
+    def only(self, precision: Precision, format: Format) -> Bundle:
+        """The same bundle without the bytes of the graphs in other forms."""
+        wanted = (precision, format)
+        others = {graph.file for graph in self.manifest.graphs if (graph.precision, graph.format) != wanted}
+        kept = {path: data for path, data in self._content.items() if path not in others}
+        return replace(self, _content=kept)
 
     def initial_state(self) -> dict[str, Array]:
         """A new copy of the latent state before the first observation."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_wm.commands.run_options import run_options
+from edge_wm.commands.run_options import execution, run_options
 from edge_wm.robot import load_robot
 
 if TYPE_CHECKING:
@@ -50,10 +50,11 @@ def command(
 
     options = RunOptions(runs, not no_view, not no_pictures, fast, json_file)
     clock = options.clock()
-    pilot = Pilot(load_robot(), model, clock, precision=precision, seed=seed)
+    robot = load_robot()
+    pilot = Pilot(robot, model, clock, execution=execution(robot, precision), seed=seed)
     manifest = pilot.model.manifest
     click.echo(
-        f"{manifest.name} {manifest.version} ({pilot.precision}) drives to {goals} goals it has never seen"
+        f"{manifest.name} {manifest.version} ({pilot.execution}) drives to {goals} goals it has never seen"
     )
     first = seed * WORLDS_A_SEED
     tasks = [task_in_generated_world(KINDS[number % len(KINDS)], first + number) for number in range(goals)]

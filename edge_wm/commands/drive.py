@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_wm.commands.run_options import run_options
+from edge_wm.commands.run_options import execution, run_options
 from edge_wm.errors import BadInput
 from edge_wm.robot import DEFAULT_ROBOT, load_robot
 
@@ -90,13 +90,13 @@ def command(
 
     options = RunOptions(runs, not no_view, not no_pictures, fast, json_file)
     clock = options.clock()
-    pilot = Pilot(described, model, clock, precision=precision, seed=seed)
+    pilot = Pilot(described, model, clock, execution=execution(described, precision), seed=seed)
     if world is None:
         task = task_in_generated_world(DEFAULT_KIND, seed, goal)
     else:
         task = task_in_world_file(world, start, goal, seed)
     x, y = task.task.goal
-    click.echo(f"{pilot.model.manifest.name} ({pilot.precision}) drives {task.name} to ({x:.2f}, {y:.2f})")
+    click.echo(f"{pilot.model.manifest.name} ({pilot.execution}) drives {task.name} to ({x:.2f}, {y:.2f})")
     end = run_tasks("edge-wm drive", pilot, clock, [task], options, click.echo)
     click.echo(f"recorded in {end.folder}")
     if end.interrupted:

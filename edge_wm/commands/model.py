@@ -51,7 +51,7 @@ def verify(directory: Path, json_file: Path | None, threads: int) -> int:
             else f"all {len(checks)} checks agree"
         )
     )
-    _write_json(
+    write_json(
         json_file,
         {
             "name": manifest.name,
@@ -72,7 +72,7 @@ def inspect(directory: Path, json_file: Path | None) -> int:
     bundle = load_bundle(directory)
     for line in _description(bundle):
         click.echo(line)
-    _write_json(json_file, _facts(bundle))
+    write_json(json_file, _facts(bundle))
     return 0
 
 
@@ -165,6 +165,7 @@ def _tensor(dtype: str, shape: tuple[int, ...]) -> str:
     return f"{dtype}[{','.join(map(str, shape))}]"
 
 
-def _write_json(file: Path | None, facts: dict[str, Any]) -> None:
+def write_json(file: Path | None, facts: dict[str, Any]) -> None:
+    """Write what a command found to the file that the user named, if any."""
     if file is not None:
         file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

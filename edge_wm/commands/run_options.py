@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
+from edge_wm.engines.execution import Execution
 from edge_wm.paths import shipped
+from edge_wm.robot import Robot
+
+if TYPE_CHECKING:
+    from edge_wm.bundle.manifest import Precision
 
 DEFAULT_MODEL = shipped("models", "rooms-student")
 
@@ -21,7 +27,9 @@ _OPTIONS = (
         "--model", metavar="DIR", type=_PATH, default=DEFAULT_MODEL, help="Bundle; default: the shipped one."
     ),
     click.option(
-        "--precision", type=click.Choice(["int8", "fp32"]), help="Of the graphs; default: the board's choice."
+        "--precision",
+        type=click.Choice(["int8", "fp32", "fp16"]),
+        help="Of the graphs; default: what `edge-wm profile` chose here, else the board file's.",
     ),
     click.option(
         "--seed",
@@ -51,3 +59,8 @@ def run_options(command: Decorated) -> Decorated:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def execution(robot: Robot, precision: Precision | None) -> Execution | None:
+    """How the person at the keyboard wants the model to be run, the board file's way otherwise; None if they do not say."""
+    return None if precision is None else msgspec.structs.replace(robot.board.engine, precision=precision)

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from edge_wm.bundle.load import Bundle, load_bundle
-from edge_wm.bundle.manifest import Precision
 from edge_wm.clock import Clock
 from edge_wm.control.loop import Loop, RunResult, Tick
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import POSE, WorldModelPolicy
 from edge_wm.engines.engine import EngineError, TensorSpec
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import BODY_VELOCITY, ActionLimits, PlanError, PlannerConfig
+from edge_wm.profile.choice import remembered
 from edge_wm.record.tick_record import LocalMap
 from edge_wm.robot import Limits, Robot
 from edge_wm.sensors.observation import Observation, Sensors
@@ -38,7 +39,7 @@ class Pilot:
         robot: whose sensors, limits and rates the model must fit.
         bundle: directory of the model.
         clock: the loop's.
-        precision: of the graphs; the board's choice when left out.
+        execution: how to run the model; what was measured to be best here when left out, else as the board file says.
         seed: of the planner's noise.
 
     Raises:
@@ -51,21 +52,22 @@ class Pilot:
         bundle: Path,
         clock: Clock,
         *,
-        precision: Precision | None = None,
+        execution: Execution | None = None,
         seed: int = 0,
     ) -> None:
         self.robot = robot
-        self.precision: Precision = precision or robot.board.engine.precision
-        loaded = load_bundle(bundle, precisions=(self.precision,), golden=False)
+        loaded = load_bundle(bundle, golden=False)
         refuse_misfit(robot, loaded)
         self._bundle = bundle
-        self.model = WorldModel(loaded, self.precision, robot.board.engine.threads)
+        self.execution = execution or remembered(loaded.sha256) or robot.board.engine
+        form = (self.execution.precision, self.execution.format)
+        self.model = WorldModel(loaded.only(*form), self.execution)
         self.policy = planning_policy(self.model, robot.limits, clock, seed)
         self._supervisor = Supervisor(SupervisorConfig.from_robot(robot), robot.rates.tick_s)
         self._clock = clock
         heads = {head.name for head in loaded.manifest.heads if head.role == "decode"}
-        graphs = {(graph.role, graph.precision) for graph in loaded.manifest.graphs}
-        self._has_map = LOCAL_MAP in heads and ("decode", self.precision) in graphs
+        graphs = {(graph.role, graph.precision, graph.format) for graph in loaded.manifest.graphs}
+        self._has_map = LOCAL_MAP in heads and ("decode", *form) in graphs
         self._has_known = KNOWN in heads
 
     def rehearse(self) -> None:

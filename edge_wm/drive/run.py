@@ -173,7 +173,7 @@ def _facts(pilot: Pilot, tasks: Sequence[SimulatedTask], options: RunOptions) ->
     return {
         "model": f"{manifest.name} {manifest.version}",
         "model_sha256": pilot.model.sha256,
-        "precision": pilot.precision,
+        "execution": str(pilot.execution),
         "robot": pilot.robot.name,
         "clock": "simulated" if options.fast else "real time",
         "worlds": ", ".join(task.name for task in tasks),

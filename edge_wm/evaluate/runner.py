@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from edge_wm.bundle.manifest import Precision
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import PolicyName
 from edge_wm.evaluate.episode import Episode, run_episode
@@ -125,7 +126,7 @@ def load_model(settings: Settings) -> WorldModel | None:
     bundle = load_bundle(
         Path(settings.model), roles=("observe", "imagine"), precisions=(precision,), golden=False
     )
-    return WorldModel(bundle, precision, threads=1)
+    return WorldModel(bundle, Execution(precision=precision))
 
 
 _worker: Worker | str | None = None

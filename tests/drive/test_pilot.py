@@ -57,7 +57,7 @@ def test_another_seed_plans_otherwise(bundle: Path) -> None:
 
 
 def test_it_plans_within_the_limits_of_both_robot_and_model(bundle: Path) -> None:
-    model = WorldModel(load_bundle(bundle), "int8")
+    model = WorldModel(load_bundle(bundle))
     slow = Limits(max_v=0.2, max_reverse_v=0.05, max_w=9.0, accel=1.0, decel=1.0, angular_accel=5.0)
     policy = planning_policy(model, slow, SimulatedClock())
     policy.reset((5.0, 0.0))

@@ -1,0 +1,84 @@
+"""``edge-wm profile``: which way of running a model is the fastest on this machine, of those that are the same model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_wm.commands.model import write_json
+from edge_wm.commands.run_options import DEFAULT_MODEL
+
+
+@click.command("profile")
+@click.option(
+    "--model",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_MODEL,
+    help="Bundle; default: the shipped one.",
+)
+@click.option(
+    "--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="Write the same facts here."
+)
+@click.option(
+    "--no-store", is_flag=True, help="Only show: do not remember the choice for `drive` and `demo`."
+)
+def command(model: Path, json_file: Path | None, no_store: bool) -> int:
+    """Try every form of the model and number of threads on this machine, and remember the best for `drive` and `demo`.
+
+    A form that does not pass the golden vectors here is not chosen, and int8 only where it is measured to be faster. Let
+    nothing else run meanwhile.
+
+    Exit code 0: one was chosen and its slowest ticks keep the bundle's budget; 1: not so; 2: bad input.
+    """
+    import msgspec
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from edge_wm.bundle.load import load_bundle
+    from edge_wm.profile.choice import choose, remember, this_machine
+    from edge_wm.profile.measure import cores, measure, ways
+
+    bundle = load_bundle(model, roles=("observe", "imagine"))
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("profile", total=1.0)
+        rows = measure(
+            bundle, ways(bundle.manifest, cores()), lambda share: progress.update(task, completed=share)
+        )
+    chosen = choose(rows)
+    table = Table("format", "precision", "threads", "tick p50 ms", "p99 ms", "observe ms", "")
+    failures = []
+    for row in rows:
+        how = row.execution
+        times = (row.tick_p50_ms, row.tick_p99_ms, row.observe_p50_ms)
+        told = [f"{time:.2f}" if time is not None else "" for time in times]
+        remark = "chosen" if row is chosen else "fails" if row.failure else ""
+        table.add_row(how.format, how.precision, str(how.threads), *told, remark)
+        if row.failure:
+            failures.append(f"{how}: {row.failure}")
+    console.print(table)
+    for failure in failures:
+        click.echo(failure)
+    budget = bundle.manifest.latency_budget_ms
+    facts = {
+        "model_sha256": bundle.sha256,
+        "machine": this_machine(),
+        "budget_ms": budget,
+        "chosen": msgspec.to_builtins(chosen.execution) if chosen else None,
+        "rows": msgspec.to_builtins(rows),
+    }
+    write_json(json_file, facts)
+    if chosen is None or chosen.tick_p99_ms is None:
+        click.echo(f"{model}: no form of it can be used on this machine")
+        return 1
+    in_budget = chosen.tick_p99_ms <= budget
+    click.echo(
+        f"{chosen.execution}: p99 {chosen.tick_p99_ms:.1f} ms a tick,"
+        f" {'within' if in_budget else 'over'} the budget of {budget:g} ms"
+    )
+    if not no_store:
+        click.echo(f"remembered in {remember(bundle.sha256, chosen.execution, rows)}")
+    return 0 if in_budget else 1

@@ -1,0 +1,135 @@
+"""How long a tick takes on this machine, for every way of running a model that is still the same model here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+import numpy as np
+
+from edge_wm.bundle.golden import Golden
+from edge_wm.bundle.load import Bundle
+from edge_wm.bundle.manifest import Manifest
+from edge_wm.bundle.verify import verify_graph
+from edge_wm.engines.execution import Execution
+from edge_wm.errors import BadInput
+from edge_wm.planner.icem import ICEM
+from edge_wm.planner.plan import ActionLimits, PlannerConfig
+from edge_wm.sensors.observation import Array, Observation
+from edge_wm.world_model import WorldModel
+
+ROUNDS = 6
+TICKS_A_ROUND = 10
+WARM_UP_TICKS = 3
+
+
+class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One way of running the model, and what a tick of it takes here: observe and a whole plan.
+
+    Attributes:
+        execution: form and threads.
+        failure: why it cannot be used here; then there are no times.
+        tick_p50_ms: median of a tick with the bundle's own number of iterations.
+        tick_p99_ms: its 99th percentile.
+        observe_p50_ms: median of observe alone.
+    """
+
+    execution: Execution
+    failure: str | None = None
+    tick_p50_ms: float | None = None
+    tick_p99_ms: float | None = None
+    observe_p50_ms: float | None = None
+
+
+def ways(manifest: Manifest, cores: int) -> list[Execution]:
+    """Every format and precision of the bundle, with one thread and with each power of two up to ``cores``."""
+    forms = sorted({(graph.format, graph.precision) for graph in manifest.graphs if graph.role == "imagine"})
+    threads = [count for count in (1, 2, 4, 8, 16) if count <= max(1, cores)]
+    return [Execution(format, precision, count) for format, precision in forms for count in threads]
+
+
+def measure(
+    bundle: Bundle, executions: Iterable[Execution], on_progress: Callable[[float], None] = lambda share: None
+) -> list[Measured]:
+    """Verify and time each way of running ``bundle``.
+
+    The golden inputs are what is observed and planned from.  The ways take turns, a few ticks each, so that a machine
+    that warms up or is shared slows all of them alike.
+
+    Args:
+        bundle: loaded with all graphs and golden vectors.
+        executions: the ways.
+        on_progress: called with the share that is done.
+
+    Returns:
+        One row for each way, in the order given.
+    """
+    golden = Golden(bundle)
+    rows = [_checked(bundle, execution, golden) for execution in executions]
+    drivers = {
+        number: _Driver(bundle, row.execution, golden)
+        for number, row in enumerate(rows)
+        if row.failure is None
+    }
+    for turn in range(ROUNDS):
+        for place, driver in enumerate(drivers.values()):
+            driver.tick(TICKS_A_ROUND)
+            on_progress((turn * len(drivers) + place + 1) / (ROUNDS * len(drivers)))
+    return [drivers[number].measured() if number in drivers else row for number, row in enumerate(rows)]
+
+
+def _checked(bundle: Bundle, execution: Execution, golden: Golden) -> Measured:
+    """A row without times: with a failure if one of the two graphs of the control path is another model here."""
+    try:
+        for role in ("observe", "imagine"):
+            graph = bundle.graph(role, execution.precision, execution.format)
+            for check in verify_graph(bundle, graph, golden, threads=execution.threads):
+                if not check.passed:
+                    return Measured(execution, f"is another model here: {check}")
+    except BadInput as error:
+        return Measured(execution, str(error))
+    return Measured(execution)
+
+
+class _Driver:
+    """Observes and plans again and again from golden inputs, and keeps the times."""
+
+    def __init__(self, bundle: Bundle, execution: Execution, golden: Golden) -> None:
+        manifest = bundle.manifest
+        self._execution = execution
+        self._model = WorldModel(bundle, execution)
+        limits = ActionLimits(manifest.action.low, manifest.action.high)
+        self._planner = ICEM(self._model, PlannerConfig.from_manifest(manifest), limits)
+        self._seen = golden.cases("observe")[0].inputs
+        self._imagined = golden.cases("imagine")[0].inputs
+        self._state: Mapping[str, Array] = self._model.initial_state()
+        self._ticks_s: list[float] = []
+        self._observe_s: list[float] = []
+        self.tick(WARM_UP_TICKS)
+        self._ticks_s.clear()
+        self._observe_s.clear()
+
+    def tick(self, count: int) -> None:
+        names = [spec.name for spec in self._model.manifest.observation]
+        observation = Observation(0.0, 0, {name: self._seen[name] for name in names})
+        planned_from = {name: self._imagined[name] for name in self._state}
+        for _ in range(count):
+            began = time.perf_counter()
+            self._state = self._model.observe(self._state, observation, self._seen["applied_action"])
+            observed = time.perf_counter()
+            self._planner.plan(planned_from, self._imagined.get("goal"))
+            self._ticks_s.append(time.perf_counter() - began)
+            self._observe_s.append(observed - began)
+            self._planner.draw_ahead()
+
+    def measured(self) -> Measured:
+        p50, p99 = np.percentile(self._ticks_s, [50, 99]) * 1e3
+        observe = float(np.median(self._observe_s)) * 1e3
+        return Measured(self._execution, None, round(float(p50), 3), round(float(p99), 3), round(observe, 3))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
