@@ -147,7 +147,7 @@ def load_bundle(
     if sum(entry.size for entry in manifest.files) > MAX_BUNDLE_BYTES:
         raise BadInput(f"{directory}: files add up to more than {MAX_BUNDLE_BYTES >> 20} MiB")
     for entry in manifest.files:
-        check_path(entry.path)
+        check_path(entry.path, str(directory / MANIFEST_NAME))
     _refuse_unlisted(directory, {MANIFEST_NAME, *(entry.path for entry in manifest.files)})
 
     graphs = {graph.file: graph for graph in manifest.graphs}
@@ -169,11 +169,11 @@ def load_bundle(
     return bundle
 
 
-def check_path(path: str) -> None:
-    """Refuse anything but a plain relative path inside the bundle.  Raises BadInput."""
+def check_path(path: str, where: str) -> None:
+    """Refuse anything but a plain relative path inside the bundle.  Raises BadInput that begins with ``where``."""
     parts = path.split("/")
     if len(parts) > MAX_DEPTH or not all(_SEGMENT.fullmatch(part) for part in parts):
-        raise BadInput(f"{path!r}: not a plain relative path inside the bundle")
+        raise BadInput(f"{where}: {path!r} is not a plain relative path inside the bundle")
 
 
 def array_from_npy(data: bytes, where: str) -> Array:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_wm.bundle import onnx_wire
-from edge_wm.bundle.onnx_operators import ALLOWED, WHY_REFUSED
+from edge_wm.bundle.onnx_operators import ALLOWED, SHAPE_INPUTS, WHY_REFUSED
 from edge_wm.bundle.onnx_wire import Span, WireReader
 from edge_wm.engines.engine import TensorSpec
 
@@ -52,7 +52,7 @@ class GraphSummary:
     Attributes:
         nodes: how many operators it runs.
         parameters: how many numbers it stores.
-        operators: how often each operator occurs, most frequent first; ``domain:`` before those not of ONNX.
+        operators: how often each operator occurs, most frequent first.
     """
 
     nodes: int
@@ -84,6 +84,8 @@ class _Guard:
         self._wire = WireReader(data, where)
         self._parameters = 0
         self._types: dict[str, int] = {}
+        self._stored: set[str] = set()
+        self._shape_inputs: list[tuple[str, str]] = []
         self._divisions: list[list[str]] = []
         self._raw: dict[str, Span] = {}
         self._operators: Counter[str] = Counter()
@@ -103,13 +105,12 @@ class _Guard:
             raise self._wire.bad("holds no graph: not an ONNX file?")
         have_inputs: dict[str, TensorSpec] = {}
         have_outputs: dict[str, TensorSpec] = {}
-        initializers: set[str] = set()
         for name, value in self._wire.fields(graph, onnx_wire.GRAPH, "GraphProto"):
             if name == "node":
                 self._node(value)
             elif name == "initializer":
-                initializers.add(self._initializer(value))
-                if len(initializers) > MAX_INITIALIZERS:
+                self._initializer(value)
+                if len(self._stored) > MAX_INITIALIZERS:
                     raise self._wire.bad(f"has more than {MAX_INITIALIZERS} initialisers")
             elif name in ("input", "output"):
                 spec = self._border(value, name)
@@ -119,9 +120,15 @@ class _Guard:
                 known[spec.name] = spec
             elif name == "value_info":
                 self._value_info(value)
-        shadowed = sorted(initializers & have_inputs.keys())
+        shadowed = sorted(self._stored & have_inputs.keys())
         if shadowed:
             raise self._wire.bad(f"gives input {shadowed[0]!r} a default value")
+        for operator, label in self._shape_inputs:
+            if label not in self._stored:
+                raise self._wire.bad(
+                    f"has a shape that depends on data: {operator} takes {label!r}, which is computed; export with"
+                    " static shapes, and fold constants"
+                )
         self._refuse_integer_traps()
         self._compare("input", have_inputs, inputs)
         self._compare("output", have_outputs, outputs)
@@ -142,6 +149,7 @@ class _Guard:
     def _node(self, span: Span) -> None:
         operator = domain = ""
         inputs: list[str] = []
+        outputs: list[str] = []
         for name, value in self._wire.fields(span, onnx_wire.NODE, "NodeProto"):
             if name == "op_type":
                 operator = self._wire.text(value)
@@ -151,21 +159,32 @@ class _Guard:
                 self._attribute(value)
             elif name == "input":
                 inputs.append(self._wire.text(value))
-            elif name in ("name", "output"):
+            elif name == "output":
+                outputs.append(self._wire.text(value))
+            elif name == "name":
                 self._wire.text(value)  # engines do not expect names that are not UTF-8
-        domain = "" if domain == "ai.onnx" else domain
-        if domain not in ALLOWED:
-            raise self._wire.bad(f"uses operator domain {domain!r}; allowed are ONNX's own and com.microsoft")
-        if operator not in ALLOWED[domain]:
+        if domain not in ("", "ai.onnx"):
+            raise self._wire.bad(
+                f"uses operator {operator!r} of domain {domain!r}; only ONNX's own are allowed (quantise in QDQ"
+                " form, and leave optimising to the engine)"
+            )
+        if operator not in ALLOWED:
             reason = WHY_REFUSED.get(operator, "it is not on the list of allowed operators")
             raise self._wire.bad(f"uses operator {operator!r}: {reason}")
+        if operator == "Constant":
+            self._stored.update(outputs)
+        self._shape_inputs += [
+            (operator, inputs[index])
+            for index in SHAPE_INPUTS.get(operator, ())
+            if any(inputs[index : index + 1])
+        ]
         if operator in ("Div", "Mod"):
             self._divisions.append(inputs)
         if operator == "Dropout" and any(inputs[2:]):
             raise self._wire.bad(
                 "has a Dropout that may be in training mode, which is random: export for inference"
             )
-        self._operators[f"{domain}:{operator}" if domain else operator] += 1
+        self._operators[operator] += 1
         if self._operators.total() > MAX_NODES:
             raise self._wire.bad(f"has more than {MAX_NODES} nodes")
 
@@ -198,19 +217,28 @@ class _Guard:
             raise self._wire.bad(f"declares {label!r} with two data types")
 
     def _attribute(self, span: Span) -> None:
+        label, integer = "", 0
         for name, value in self._wire.fields(span, onnx_wire.ATTRIBUTE, "AttributeProto"):
-            if name in ("g", "graphs"):
+            if name == "name":
+                label = self._wire.text(value)
+            elif name == "i":
+                integer = value
+            elif name in ("g", "graphs"):
                 raise self._wire.bad("has a node with a subgraph (If, Loop, Scan): unroll it when exporting")
-            if name == "t":
+            elif name == "t":
                 self._tensor(value)
+        if label == "batch_dims" and integer >= 1 << 63:
+            raise self._wire.bad("has a negative batch_dims, with which an engine reads beyond its tensors")
 
-    def _initializer(self, span: Span) -> str:
-        """Check one initialiser; return its name."""
+    def _initializer(self, span: Span) -> None:
+        """Check one initialiser, and note what it is."""
         label, data_type, raw = self._tensor(span)
         self._declare(label, data_type)
         if raw is not None:
             self._raw[label] = raw
-        return label
+        if label in self._stored:
+            raise self._wire.bad(f"stores {label!r} twice")
+        self._stored.add(label)
 
     def _tensor(self, span: Span) -> tuple[str, int, Span | None]:
         """Check one stored tensor; return its name, its data type, and where its ``raw_data`` is."""

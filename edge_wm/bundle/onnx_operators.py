@@ -21,21 +21,30 @@ Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth S
 Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
 """
 
-# What ONNX Runtime's quantiser and its offline optimiser write.
-_MICROSOFT = """
-Attention BiasGelu BiasSoftmax BiasSplitGelu ConvTransposeWithDynamicPads DequantizeLinear DynamicQuantizeLSTM
-DynamicQuantizeMatMul EmbedLayerNormalization FastGelu FusedConv FusedGemm FusedMatMul Gelu GridSample Inverse
-MatMulInteger16 MatMulIntegerToFloat MatMulNBits MultiHeadAttention Pad QAttention QEmbedLayerNormalization QGemm
-QLinearAdd QLinearAveragePool QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
-QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu
-SkipLayerNormalization SkipSimplifiedLayerNormalization
-"""
+ALLOWED = frozenset(_ONNX.split())
+"""Operators of ONNX's own domain.  Those that an engine adds to it are less tried: several of ONNX Runtime's read and
+write beyond their tensors if a graph asks for it."""
 
-ALLOWED: dict[str, frozenset[str]] = {
-    "": frozenset(_ONNX.split()),
-    "com.microsoft": frozenset(_MICROSOFT.split()),
+SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
+    "AffineGrid": (1,),
+    "CenterCropPad": (1,),
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Tile": (1,),
+    "TopK": (1,),
+    "Unsqueeze": (1,),
+    **{name: (1,) for name in sorted(ALLOWED) if name.startswith("Reduce")},
 }
-"""Operator names by domain; the empty domain is ONNX's own."""
+"""The inputs, by number, whose values decide the shape of the result.  They must be stored: then every tick needs the
+time and the memory that the first one needed."""
 
 _SUBGRAPH = "its running time depends on data; unroll it when exporting"
 _RANDOM = "it is random, so golden vectors cannot hold it; pass noise in as an input"

@@ -29,7 +29,7 @@ class BundleWriter:
 
     def add(self, path: str, data: bytes) -> None:
         """Add one file by its path relative to the bundle.  Raises BadInput for an unsafe or repeated path."""
-        check_path(path)
+        check_path(path, str(self._directory))
         if path in self._files or path == MANIFEST_NAME:
             raise BadInput(f"{path}: added to the bundle twice, or reserved")
         self._files[path] = data

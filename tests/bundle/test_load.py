@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_wm.bundle.load import Bundle, array_from_npy, check_path, load_bundle
+from edge_wm.bundle import load
+from edge_wm.bundle.load import MAX_FILE_BYTES, Bundle, array_from_npy, check_path, load_bundle
 from edge_wm.bundle.manifest import DType, StateTensor
 from edge_wm.errors import BadInput
 from tests.tiny_model import (
@@ -169,25 +170,34 @@ def test_a_path_that_leads_elsewhere_is_refused(path: str, bundle_dir: Path) -> 
     facts = read_manifest(bundle_dir)
     facts["files"].append({"path": path, "size": 0, "sha256": "0" * 64})
     write_manifest(bundle_dir, facts)
-    refusal(bundle_dir)
+    assert refusal(bundle_dir).startswith(f"{bundle_dir}/manifest.json: ")
     with pytest.raises(BadInput):
-        check_path(path)
+        check_path(path, "bundle")
 
 
 def test_plain_paths_are_accepted() -> None:
     for path in ("observe.int8.onnx", "graphs/observe.onnx", "MODEL_CARD.md", "a/b/c/d"):
-        check_path(path)
+        check_path(path, "bundle")
 
 
-def test_sizes_are_bounded_before_anything_is_read(bundle_dir: Path) -> None:
+def test_a_file_is_bounded_before_it_is_read(bundle_dir: Path) -> None:
     facts = read_manifest(bundle_dir)
-    facts["files"][0]["size"] = 2**29
-    write_manifest(bundle_dir, facts)
-    assert "larger than 256 MiB" in refusal(bundle_dir)
-    for file in facts["files"]:
-        file["size"] = 2**28
-    write_manifest(bundle_dir, facts)
-    assert "more than 1024 MiB" in refusal(bundle_dir)
+    for size, named in ((MAX_FILE_BYTES, "the manifest says"), (MAX_FILE_BYTES + 1, "larger than 256 MiB")):
+        facts["files"][0]["size"] = size
+        write_manifest(bundle_dir, facts)
+        assert named in refusal(bundle_dir)
+
+
+def test_a_bundle_and_its_manifest_are_bounded(bundle_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound, has in (
+        ("MAX_BUNDLE_BYTES", sum(len(data) for data in files().values())),
+        ("MAX_MANIFEST_BYTES", (bundle_dir / "manifest.json").stat().st_size),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(load, bound, has)
+            load_bundle(bundle_dir)
+            patch.setattr(load, bound, has - 1)
+            refusal(bundle_dir)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from edge_wm.bundle import golden as golden_module
 from edge_wm.bundle.golden import read_npz
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.verify import PlanCheck, verify_bundle
@@ -153,14 +154,18 @@ def test_golden_vectors_that_do_not_fit_are_refused(vectors: bytes, named: str, 
     assert "\n" not in str(refusal.value)
 
 
-def test_golden_vectors_that_unpack_to_too_much_are_refused() -> None:
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for index in range(5):
-            archive.writestr(f"{index}.npy", bytes(60 << 20))
-    assert len(packed.getvalue()) < 1 << 20
-    with pytest.raises(BadInput, match="MiB unpacked"):
-        read_npz(packed.getvalue(), "golden.npz")
+def test_golden_vectors_are_bounded_before_they_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = npz({"a": np.zeros(1000, np.uint8), "b": np.zeros(1000, np.uint8)})
+    with zipfile.ZipFile(BytesIO(zeros)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    assert len(zeros) < unpacked
+    for bound, has in (("MAX_ARRAYS", 2), ("MAX_FILE_BYTES", unpacked)):
+        with monkeypatch.context() as patch:
+            patch.setattr(golden_module, bound, has)
+            assert len(read_npz(zeros, "golden.npz")) == 2
+            patch.setattr(golden_module, bound, has - 1)
+            with pytest.raises(BadInput, match=r"^golden\.npz: more than"):
+                read_npz(zeros, "golden.npz")
 
 
 def test_golden_vectors_without_a_case_prove_nothing(bundle_dir: Path) -> None:
