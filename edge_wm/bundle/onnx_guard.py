@@ -1,7 +1,8 @@
 """Looks at an ONNX file from a stranger before any engine does: an engine is not a validator.
 
-Operators with subgraphs (If, Loop, Scan) are refused: their running time depends on data, and a control loop
-has a deadline.  The size of tensors between nodes needs shape inference; the engine bounds it instead
+Nothing may depend on data but numbers: subgraphs (If, Loop, Scan) are refused, and so are shapes that are computed.
+What runs once within the time of a tick and the memory of the robot then does so at every tick.  How much memory
+the tensors between nodes take would need shape inference; the engine bounds it
 (:data:`edge_wm.engines.onnxruntime.MAX_ARENA_BYTES`).
 """
 
@@ -91,21 +92,9 @@ class _Guard:
         self._operators: Counter[str] = Counter()
 
     def check(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> GraphSummary:
-        graph: Span | None = None
-        for name, value in self._wire.fields(self._wire.whole, onnx_wire.MODEL, "ModelProto"):
-            if name == "functions":
-                raise self._wire.bad("defines its own functions, which a bundle may not")
-            if name == "graph":
-                graph = value
-            elif name == "opset_import":
-                # Imports of domains that no node uses are harmless and common; nodes are checked below.
-                for _ in self._wire.fields(value, onnx_wire.OPSET, "OperatorSetIdProto"):
-                    pass
-        if graph is None:
-            raise self._wire.bad("holds no graph: not an ONNX file?")
         have_inputs: dict[str, TensorSpec] = {}
         have_outputs: dict[str, TensorSpec] = {}
-        for name, value in self._wire.fields(graph, onnx_wire.GRAPH, "GraphProto"):
+        for name, value in self._wire.fields(self._graph(), onnx_wire.GRAPH, "GraphProto"):
             if name == "node":
                 self._node(value)
             elif name == "initializer":
@@ -123,17 +112,28 @@ class _Guard:
         shadowed = sorted(self._stored & have_inputs.keys())
         if shadowed:
             raise self._wire.bad(f"gives input {shadowed[0]!r} a default value")
-        for operator, label in self._shape_inputs:
-            if label not in self._stored:
-                raise self._wire.bad(
-                    f"has a shape that depends on data: {operator} takes {label!r}, which is computed; export with"
-                    " static shapes, and fold constants"
-                )
+        self._refuse_computed_shapes()
         self._refuse_integer_traps()
         self._compare("input", have_inputs, inputs)
         self._compare("output", have_outputs, outputs)
         operators = dict(self._operators.most_common())
         return GraphSummary(sum(operators.values()), self._parameters, operators)
+
+    def _graph(self) -> Span:
+        """Check everything around the graph; return where it is."""
+        graph: Span | None = None
+        for name, value in self._wire.fields(self._wire.whole, onnx_wire.MODEL, "ModelProto"):
+            if name == "functions":
+                raise self._wire.bad("defines its own functions, which a bundle may not")
+            if name == "graph":
+                graph = value
+            elif name == "opset_import":
+                # Imports of domains that no node uses are harmless and common; nodes are checked below.
+                for _ in self._wire.fields(value, onnx_wire.OPSET, "OperatorSetIdProto"):
+                    pass
+        if graph is None:
+            raise self._wire.bad("holds no graph: not an ONNX file?")
+        return graph
 
     def _compare(self, kind: str, have: Mapping[str, TensorSpec], wanted: Sequence[TensorSpec]) -> None:
         for spec in wanted:
@@ -187,6 +187,14 @@ class _Guard:
         self._operators[operator] += 1
         if self._operators.total() > MAX_NODES:
             raise self._wire.bad(f"has more than {MAX_NODES} nodes")
+
+    def _refuse_computed_shapes(self) -> None:
+        for operator, label in self._shape_inputs:
+            if label not in self._stored:
+                raise self._wire.bad(
+                    f"has a shape that depends on data: {operator} takes {label!r}, which is computed; export with"
+                    " static shapes, and fold constants"
+                )
 
     def _refuse_integer_traps(self) -> None:
         """An integer divided by 0, or the least one by -1, ends the process on many machines.

@@ -34,7 +34,7 @@ SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
     "Pad": (1, 3),
     "Range": (0, 1, 2),
     "Reshape": (1,),
-    "Resize": (2, 3),
+    "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
     "Split": (1,),
     "Squeeze": (1,),

@@ -285,6 +285,7 @@ def test_imports_of_domains_that_no_node_uses_are_harmless() -> None:
         ("Slice", ["x", "one"], "size"),
         ("Pad", ["x"], "size"),
         ("Resize", ["x", "", ""], "size"),
+        ("Resize", ["x"], "size"),
         ("Range", ["one"], "size"),
         ("TopK", ["x"], "size"),
         ("ReduceSum", ["x"], "size"),
