@@ -19,8 +19,8 @@ class BundleWriter:
     """Collects the files of one bundle, then puts them at ``directory`` in one rename.
 
     Until then the files lie in a hidden directory beside it, so an interrupted export leaves the old bundle as
-    it was.  (Only a power cut between the last two renames can leave the old one there, whole.)  What was written is read back by the loader first: a bundle that would be refused is never put in
-    place.
+    it was.  (Only a power cut between the last two renames can leave the old one there, whole.)  What was written
+    is read back by the loader first: a bundle that would be refused is never put in place.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -69,12 +69,19 @@ class BundleWriter:
                 _write_durably(fresh / path, data)
             for directory, _, _ in os.walk(fresh):
                 _sync_directory(Path(directory))
-            bundle = load_bundle(fresh)
+            sha256 = self._load_back(fresh)
             self._put_in_place(fresh, scratch / "old")
             _sync_directory(parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return bundle.sha256
+        return sha256
+
+    def _load_back(self, fresh: Path) -> str:
+        """Load what was written; return its hash.  A refusal names the place where it would have been."""
+        try:
+            return load_bundle(fresh).sha256
+        except BadInput as error:
+            raise BadInput(str(error).replace(str(fresh), str(self._directory))) from None
 
     def _put_in_place(self, fresh: Path, old: Path) -> None:
         """Swap the bundles.  A directory cannot be renamed onto a full one: the old one steps aside first."""
