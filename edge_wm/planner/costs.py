@@ -71,7 +71,7 @@ class Scale:
     """What the costs are measured against.
 
     Attributes:
-        half_range: float32[A], half of the span between the limits of each action.
+        half_range: float32[H, A], half of the span between the limits of each action, at every step alike.
         reverse: greatest speed backwards, m/s, positive.
         touch_discount: float32[H], how much a touch at each step counts: later ones can still be planned away.
         reward_discount: float32[H + 1], how much the reward of each step counts, and what follows after the last.
@@ -89,16 +89,27 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """Arrays to calculate in, allocated once: float32[N], float32[N, H], float32[N, H] and float32[N, H, A]."""
+    """Arrays to calculate in, allocated once.
 
-    candidates: Array
+    Attributes:
+        touch: float32[N], the probability of a touch, for the costs that need it.
+        steps: float32[N, H].
+        more_steps: float32[N, H].
+        actions: float32[N, H, A].
+    """
+
+    touch: Array
     steps: Array
     more_steps: Array
     actions: Array
 
 
 Cost = Callable[[Imagined, Scale, Scratch, Array], None]
-"""Writes one cost, float32[N], into its last argument and keeps nothing."""
+"""Writes one cost, float32[N], into its last argument and keeps nothing.
+
+These run three times a tick on a few thousand numbers, where a call of numpy costs more than its arithmetic.  So they
+call ufuncs and their reductions, which do the same as ``clip``, ``mean`` and ``cumprod`` in a third of the time.
+"""
 
 
 def value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
@@ -109,14 +120,13 @@ def value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> Non
     driving through it.
     """
     outcomes = imagined.outcomes
-    np.clip(outcomes["value"], 0.0, FAR_M, out=out)
+    _clip(outcomes["value"], 0.0, FAR_M, out)
     if "collision" in outcomes and "cost_to_go" in outcomes:
-        touch, lost = scratch.candidates, scratch.steps[:, 0]
-        collision(imagined, scale, scratch, touch)
+        lost = scratch.steps[:, 0]
         now = min(float(outcomes["cost_to_go"][:, 0].mean()), FAR_M)
         np.subtract(now, out, out=lost)
         np.maximum(lost, 0.0, out=lost)
-        lost *= touch
+        lost *= scratch.touch
         out += lost
 
 
@@ -132,17 +142,22 @@ def terminal(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> 
 
 
 def collision(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
-    """Probability of a touch before the end, each step's first touch discounted.
+    """Probability of a touch before the end, see ``touch_probability``."""
+    np.copyto(out, scratch.touch)
+
+
+def touch_probability(imagined: Imagined, scale: Scale, scratch: Scratch) -> None:
+    """Write ``scratch.touch``: the probability of a touch before the end, each step's first touch discounted.
 
     ``sum_k discount[k] * p[k] * product_{j<k} (1 - p[j])``; without discount ``1 - product_k (1 - p[k])``.
     """
     touch, survival = scratch.steps, scratch.more_steps
-    np.clip(imagined.outcomes["collision"], 0.0, 1.0, out=touch)
+    _clip(imagined.outcomes["collision"], 0.0, 1.0, touch)
     np.subtract(1.0, touch, out=survival)
-    np.cumprod(survival, axis=1, out=survival)
+    np.multiply.accumulate(survival, axis=1, out=survival)
     touch[:, 1:] *= survival[:, :-1]
     touch *= scale.touch_discount
-    touch.sum(axis=1, out=out)
+    np.add.reduce(touch, axis=1, out=scratch.touch)
 
 
 def clearance(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
@@ -150,28 +165,28 @@ def clearance(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) ->
     closeness = scratch.steps
     np.subtract(scale.comfort_m, imagined.outcomes["clearance"], out=closeness)
     closeness /= scale.comfort_m - scale.touch_m
-    np.clip(closeness, 0.0, 1.0, out=closeness)
+    _clip(closeness, 0.0, 1.0, closeness)
     np.square(closeness, out=closeness)
-    closeness.mean(axis=1, out=out)
+    _mean(closeness, out)
 
 
 def uncertainty(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """Mean predicted uncertainty: the robot prefers what its model knows."""
-    np.clip(imagined.outcomes["uncertainty"], 0.0, MAX_UNCERTAINTY, out=scratch.steps)
-    scratch.steps.mean(axis=1, out=out)
+    _clip(imagined.outcomes["uncertainty"], 0.0, MAX_UNCERTAINTY, scratch.steps)
+    _mean(scratch.steps, out)
 
 
 def progress(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """Mean metres still to go along the path, as the model predicts them: of two equal ends, the sooner one."""
-    np.clip(imagined.outcomes["cost_to_go"], 0.0, FAR_M, out=scratch.steps)
-    scratch.steps.mean(axis=1, out=out)
+    _clip(imagined.outcomes["cost_to_go"], 0.0, FAR_M, scratch.steps)
+    _mean(scratch.steps, out)
 
 
 def effort(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """Mean square of the actions, as shares of half their range."""
     np.divide(imagined.actions, scale.half_range, out=scratch.actions)
     np.square(scratch.actions, out=scratch.actions)
-    scratch.actions.mean(axis=(1, 2), out=out)
+    _mean(scratch.actions, out)
 
 
 def smoothness(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
@@ -181,21 +196,24 @@ def smoothness(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -
     np.subtract(imagined.actions[:, 0], imagined.applied, out=change[:, 0])
     change /= scale.half_range
     np.square(change, out=change)
-    change.mean(axis=(1, 2), out=out)
+    _mean(change, out)
 
 
 def reverse(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """Mean speed backwards as a share of the greatest; action 0 is the forward speed."""
     np.multiply(imagined.actions[:, :, 0], -1.0 / max(scale.reverse, 1e-6), out=scratch.steps)
-    np.clip(scratch.steps, 0.0, 1.0, out=scratch.steps)
-    scratch.steps.mean(axis=1, out=out)
+    _clip(scratch.steps, 0.0, 1.0, scratch.steps)
+    _mean(scratch.steps, out)
 
 
 def revisit(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """How many visited places the last imagined pose is near to: the way out of going round in circles."""
-    last = imagined.outcomes[POSE][:, -1, :2]
-    gap = last[:, None] - imagined.visited
-    np.sum(np.einsum("ntd,ntd->nt", gap, gap) < REVISIT_M**2, axis=1, out=out)
+    last = imagined.outcomes[POSE][:, -1]
+    x, y = (np.subtract.outer(last[:, axis], imagined.visited[:, axis]) for axis in (0, 1))
+    np.square(x, out=x)
+    np.square(y, out=y)
+    x += y
+    np.add.reduce(x < REVISIT_M**2, axis=1, out=out)
 
 
 def reward(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
@@ -212,6 +230,18 @@ def terminal_value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Arra
 def goal_distance(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """How far the last imagined latent state is from the goal's, as the model measures it."""
     np.copyto(out, imagined.outcomes["goal_distance"])
+
+
+def _clip(values: Array, low: float, high: float, out: Array) -> None:
+    np.maximum(values, low, out=out)
+    np.minimum(out, high, out=out)
+
+
+def _mean(values: Array, out: Array) -> None:
+    """Mean over all axes but the first."""
+    axes = tuple(range(1, values.ndim))
+    np.add.reduce(values, axis=axes, out=out)
+    out /= values[0].size
 
 
 COSTS: Mapping[str, tuple[Cost, tuple[str, ...]]] = {
@@ -253,18 +283,21 @@ class CostSum:
                 raise BadInput(f"planner weights: no cost is called {name!r}: use one of {', '.join(COSTS)}")
             if not (np.isfinite(weight) and weight >= 0.0):
                 raise BadInput(f"planner weights: {name} is {weight}: it must be finite and not negative")
-        self._weights = {name: float(weight) for name, weight in weights.items() if weight > 0.0}
+        self._weighted = [
+            (float(weight), COSTS[name][0], frozenset(COSTS[name][1]), name in PURPOSES)
+            for name, weight in weights.items()
+            if weight > 0.0
+        ]
         self._scale = scale
-        horizon, actions = len(scale.touch_discount), len(scale.half_range)
+        horizon, actions = scale.half_range.shape
         self._scratch = Scratch(
-            candidates=np.zeros(candidates, dtype=np.float32),
+            touch=np.zeros(candidates, dtype=np.float32),
             steps=np.zeros((candidates, horizon), dtype=np.float32),
             more_steps=np.zeros((candidates, horizon), dtype=np.float32),
             actions=np.zeros((candidates, horizon, actions), dtype=np.float32),
         )
         self._one = np.zeros(candidates, dtype=np.float32)
         self._total = np.zeros(candidates, dtype=np.float32)
-        self._usable = np.zeros(candidates, dtype=np.bool_)
 
     def total(self, imagined: Imagined) -> Array:
         """Cost of every candidate, float32[N], valid until the next call.
@@ -275,28 +308,26 @@ class CostSum:
         Raises:
             BadInput: the model gives no outcome that leads anywhere.
         """
+        outcomes = imagined.outcomes
         self._total.fill(0.0)
-        self._usable.fill(True)
-        if POSE in imagined.outcomes:
-            self._only_finite(imagined.outcomes[POSE])
+        read = {POSE} & outcomes.keys()
         leads_somewhere = False
-        for name, weight in self._weights.items():
-            cost, needs = COSTS[name]
-            if any(outcome not in imagined.outcomes for outcome in needs):
-                continue
-            for outcome in needs:
-                self._only_finite(imagined.outcomes[outcome])
-            cost(imagined, self._scale, self._scratch, self._one)
-            self._one *= weight
-            self._total += self._one
-            leads_somewhere = leads_somewhere or name in PURPOSES
+        if "collision" in outcomes:
+            touch_probability(imagined, self._scale, self._scratch)
+        for weight, cost, needs, is_purpose in self._weighted:
+            if needs <= outcomes.keys():
+                cost(imagined, self._scale, self._scratch, self._one)
+                self._one *= weight
+                self._total += self._one
+                read |= needs
+                leads_somewhere = leads_somewhere or is_purpose
         if not leads_somewhere:
             raise BadInput(
-                f"imagine outcomes {sorted(imagined.outcomes)}: none leads anywhere: give one of the costs"
+                f"imagine outcomes {sorted(outcomes)}: none leads anywhere: give one of the costs"
                 f" {', '.join(sorted(PURPOSES))} a weight, and the model the outcome that it needs"
             )
-        self._total[~self._usable] = np.inf
+        for name in read:
+            finite = np.isfinite(outcomes[name])
+            if not finite.all():
+                self._total[~finite.reshape(len(finite), -1).all(axis=1)] = np.inf
         return self._total
-
-    def _only_finite(self, outcome: Array) -> None:
-        self._usable &= np.isfinite(outcome).all(axis=tuple(range(1, outcome.ndim)))

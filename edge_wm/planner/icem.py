@@ -63,9 +63,11 @@ class ICEM:
             raise BadInput(f"planner: {config.elites} elites of {size.candidates} candidates: choose fewer")
         n, h = size.candidates, size.horizon
         self._model, self._config, self._seed = model, config, seed
-        self._low = np.array(limits.low, dtype=np.float32)
-        self._high = np.array(limits.high, dtype=np.float32)
-        self._initial_std = np.array(config.initial_std, dtype=np.float32)
+        # One row a step although all are alike: numpy is slow where it must repeat two numbers again and again.
+        self._low, self._high, self._initial_std = (
+            np.tile(np.array(row, dtype=np.float32), (h, 1))
+            for row in (limits.low, limits.high, config.initial_std)
+        )
         self._std_floor = self._initial_std * np.float32(config.std_floor)
         self._costs = cost_sum(config, limits, n, h)
         self._stop = np.clip(np.zeros((h, width), dtype=np.float32), self._low, self._high)
@@ -74,11 +76,12 @@ class ICEM:
 
         self._actions = np.zeros((n, h, width), dtype=np.float32)
         self._applied = np.zeros(width, dtype=np.float32)
-        self._mean = np.zeros((h, width), dtype=np.float32)
         self._std = np.zeros((h, width), dtype=np.float32)
-        self._best = np.zeros((h, width), dtype=np.float32)
-        self._elites = np.zeros((config.elites, h, width), dtype=np.float32)
+        # What one plan leaves to the next lies together, so that one call shifts it.
+        self._carried = np.zeros((2 + config.elites, h, width), dtype=np.float32)
+        self._mean, self._best, self._elites = self._carried[0], self._carried[1], self._carried[2:]
         self._keep = min(config.elites, math.ceil(config.keep_fraction * config.elites))
+        self._deviations = np.zeros_like(self._elites)
         self._noise = NoiseRing(
             blocks=RING_PLANS * config.iterations,
             candidates=n,
@@ -149,9 +152,9 @@ class ICEM:
             self._place(self._first_rows(warm) if iterations == 0 else self._later_rows(proposals))
             outcomes = self._model.imagine(state, self._actions, goal)
             costs = self._costs.total(Imagined(outcomes, self._actions, goal, self._applied, visited))
-            order = np.argsort(costs, kind="stable")
+            order = costs.argsort(kind="stable")
             cheapest = int(order[0])
-            if not np.isfinite(costs[cheapest]):
+            if not math.isfinite(costs[cheapest]):
                 break
             candidates = outcomes[POSE].copy() if POSE in outcomes else None
             candidate_costs = costs.copy()
@@ -177,10 +180,7 @@ class ICEM:
         self._mean[:] = self._best[:] = self._stop
 
     def _shift_previous(self) -> None:
-        self._shift.apply(self._mean)
-        self._shift.apply(self._best)
-        for elite in self._elites[: min(self._keep, self._elite_count)]:
-            self._shift.apply(elite)
+        self._shift.apply(self._carried[: 2 + min(self._keep, self._elite_count)])
 
     def _sample(self) -> None:
         np.multiply(self._noise.take(), self._std, out=self._actions)
@@ -197,7 +197,8 @@ class ICEM:
         """Put ``rows`` in the place of the first samples and clip everything to the limits."""
         for candidate, row in zip(self._actions, rows, strict=False):
             candidate[:] = row
-        np.clip(self._actions, self._low, self._high, out=self._actions)
+        np.maximum(self._actions, self._low, out=self._actions)
+        np.minimum(self._actions, self._high, out=self._actions)
 
     def _proposals(self, outcomes: Mapping[str, Array]) -> list[Array]:
         """The finite sequences that the model's policy head proposes, and noisy copies of them."""
@@ -207,31 +208,37 @@ class ICEM:
         proposals = [head.copy() for head in heads if np.isfinite(head).all()]
         if not proposals:
             return []
-        noise = self._noise.take()
-        copies = min(self._config.policy_copies, len(noise))
+        noise = self._noise.take()[: self._config.policy_copies]
         return proposals + [
-            proposals[index % len(proposals)] + 0.5 * self._initial_std * noise[index]
-            for index in range(copies)
+            proposals[index % len(proposals)] + 0.5 * self._initial_std * sample
+            for index, sample in enumerate(noise)
         ]
 
     def _move_towards(self, order: Array, costs: Array) -> None:
         """Move mean and deviation towards the cheapest candidates, of those with finite cost."""
-        finite = int(np.count_nonzero(np.isfinite(costs)))
-        self._elite_count = min(self._config.elites, finite)
-        elites = self._elites[: self._elite_count]
-        np.take(self._actions, order[: self._elite_count], axis=0, out=elites, mode="clip")
-        weights = None
-        if self._config.temperature > 0.0:
-            dearer = costs[order[: self._elite_count]] - costs[order[0]]
-            weights = np.exp(-self._config.temperature * dearer)
-        mean = np.average(elites, axis=0, weights=weights)
-        deviation = np.sqrt(np.average(np.square(elites - mean), axis=0, weights=weights))
+        self._elite_count = min(self._config.elites, int(np.count_nonzero(np.isfinite(costs))))
+        order, elites = order[: self._elite_count], self._elites[: self._elite_count]
+        self._actions.take(order, axis=0, out=elites, mode="clip")
+        share = self._shares(costs[order])
+        deviations = np.multiply(elites, share, out=self._deviations[: self._elite_count])
+        mean = np.add.reduce(deviations, axis=0)
+        np.subtract(elites, mean, out=deviations)
+        np.square(deviations, out=deviations)
+        deviations *= share
+        std = np.sqrt(np.add.reduce(deviations, axis=0))
         keep = np.float32(self._config.momentum)
-        self._mean *= keep
-        self._mean += (1 - keep) * mean
-        self._std *= keep
-        self._std += (1 - keep) * deviation
+        for old, new in ((self._mean, mean), (self._std, std)):
+            old *= keep
+            new *= 1 - keep
+            old += new
         np.maximum(self._std, self._std_floor, out=self._std)
+
+    def _shares(self, costs: Array) -> Array:
+        """How much each elite counts, from the cheapest on: float32[E, 1, 1], together 1."""
+        weights = np.exp(-self._config.temperature * (costs - costs[0]))
+        weights /= np.add.reduce(weights)
+        shares: Array = weights[:, None, None]
+        return shares
 
     def _time_is_left(self, deadline: float | None, clock: Clock) -> bool:
         return deadline is None or clock.now() + TIME_MARGIN * self._iteration_s <= deadline
@@ -244,10 +251,11 @@ class ICEM:
     def _unfold(self, primitive: Primitive, horizon: int) -> Array:
         """A primitive as float32[H, A]."""
         shares = np.array(primitive, dtype=np.float32)
-        if shares.ndim != 2 or shares.shape[1] != len(self._low):
-            raise BadInput(f"planner: primitive {primitive} needs {len(self._low)} numbers for each action")
+        width = self._low.shape[1]
+        if shares.ndim != 2 or shares.shape[1] != width:
+            raise BadInput(f"planner: primitive {primitive} needs {width} numbers for each action")
         which = np.arange(horizon) * len(shares) // horizon
-        unfolded: Array = np.where(shares >= 0.0, shares * self._high, shares * -self._low)[which]
+        unfolded: Array = np.where(shares >= 0.0, shares * self._high[0], shares * -self._low[0])[which]
         return unfolded
 
 
@@ -265,10 +273,10 @@ class HorizonShift:
         self._to = np.minimum(self._from + 1, last)
         self._share = np.float32(steps - whole)
 
-    def apply(self, sequence: Array) -> None:
-        """Shift float32[H, A] in place."""
-        later = sequence[self._to]
+    def apply(self, sequences: Array) -> None:
+        """Shift float32[..., H, A] in place."""
+        later = sequences.take(self._to, axis=-2)
         later *= self._share
-        earlier = sequence[self._from]
+        earlier = sequences.take(self._from, axis=-2)
         earlier *= 1 - self._share
-        np.add(earlier, later, out=sequence)
+        np.add(earlier, later, out=sequences)

@@ -138,7 +138,7 @@ def cost_sum(config: PlannerConfig, limits: ActionLimits, candidates: int, horiz
     """
     low, high = np.array(limits.low, dtype=np.float32), np.array(limits.high, dtype=np.float32)
     scale = Scale(
-        half_range=(high - low) / 2.0,
+        half_range=np.tile((high - low) / 2.0, (horizon, 1)),
         reverse=max(0.0, -limits.low[0]),
         touch_discount=(config.touch_discount ** np.arange(horizon)).astype(np.float32),
         reward_discount=(config.reward_discount ** np.arange(horizon + 1)).astype(np.float32),

@@ -21,7 +21,7 @@ def imagined(actions=None, applied=(0.0, 0.0), **outcomes) -> Imagined:
 
 def total(what: Imagined, discount: float = 1.0, **weights: float) -> np.ndarray:
     scale = Scale(
-        half_range=np.array([0.5, 2.0], np.float32),
+        half_range=np.tile(np.float32([0.5, 2.0]), (H, 1)),
         reverse=0.2,
         touch_discount=(discount ** np.arange(H)).astype(np.float32),
         reward_discount=(discount ** np.arange(H + 1)).astype(np.float32),

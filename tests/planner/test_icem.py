@@ -132,6 +132,15 @@ def test_half_a_step_of_shift_averages_neighbours_and_holds_the_last():
     assert sequence[:, 0].tolist() == [0.5, 2.5, 4.0]
 
 
+def test_sequences_are_shifted_together_as_each_alone():
+    sequences = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    alone = [sequence.copy() for sequence in sequences]
+    HorizonShift(5, 0.5).apply(sequences)
+    for sequence in alone:
+        HorizonShift(5, 0.5).apply(sequence)
+    assert np.array_equal(sequences, alone)
+
+
 def test_a_whole_step_and_more_of_shift_keep_time():
     sequence = np.arange(6, dtype=np.float32)[:, None]
     HorizonShift(6, 1.0).apply(sequence)
