@@ -15,6 +15,7 @@ from edge_wm.control.world_model_policy import POSE, WorldModelPolicy
 from edge_wm.engines.engine import EngineError, TensorSpec
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
+from edge_wm.planner.costs import OUTCOMES
 from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import BODY_VELOCITY, ActionLimits, PlanError, PlannerConfig
 from edge_wm.profile.choice import remembered
@@ -143,6 +144,11 @@ def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int =
         raise BadInput(f"{manifest.name}: its goal has shape {list(manifest.goal.shape)}; a point is x, y")
     if (POSE, (3,)) not in ((tensor.name, tensor.shape) for tensor in manifest.state):
         raise BadInput(f"{manifest.name}: its latent state has no tensor {POSE!r} of shape [3]: x, y, yaw")
+    sizes = {"N": manifest.imagine.candidates, "H": manifest.imagine.horizon, "A": len(manifest.action.names)}
+    for spec in manifest.graph_outputs("imagine"):
+        read = tuple(sizes.get(str(size), size) for size in OUTCOMES.get(spec.name, spec.shape))
+        if spec.shape != read:
+            raise BadInput(f"{manifest.name}: imagine gives {spec}; the planner reads it as {list(read)}")
     # The model was trained within its limits, the robot drives within its own: plan within both.
     allowed = ActionLimits(
         tuple(
@@ -156,7 +162,11 @@ def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int =
 
 
 def refuse_misfit(robot: Robot, bundle: Bundle) -> None:
-    """Refuse a model that was made for other rates or sensors than the robot's.  Raises BadInput."""
+    """Refuse a model that was made for other rates or sensors than the robot's, or whose map cannot be drawn.
+
+    Raises:
+        BadInput: what the model takes or gives, and what it should.
+    """
     manifest = bundle.manifest
     if abs(manifest.tick_s - robot.rates.tick_s) > 1e-6:
         raise BadInput(
@@ -170,6 +180,12 @@ def refuse_misfit(robot: Robot, bundle: Bundle) -> None:
             raise BadInput(
                 f"{bundle.directory}: the model takes {taken}, robot {robot.name} gives"
                 f" {given.get(array.name, 'no ' + array.name)}: use a model made for these sensors"
+            )
+    maps = [spec for spec in manifest.graph_outputs("decode") if spec.name in (LOCAL_MAP, KNOWN)]
+    for spec in maps:
+        if len(spec.shape) != 2 or spec.shape != maps[0].shape:
+            raise BadInput(
+                f"{bundle.directory}: decode gives {spec}; {LOCAL_MAP} and {KNOWN} are [R, C], the same for both"
             )
 
 

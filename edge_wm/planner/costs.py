@@ -20,6 +20,17 @@ Array = npt.NDArray[Any]
 POSE = "imagined_pose"
 """Outcome float32[N, H, 3]: x, y, yaw in the odometry frame after each step."""
 
+OUTCOMES: Mapping[str, tuple[str | int, ...]] = {
+    POSE: ("N", "H", 3),
+    "value": ("N",),
+    "collision": ("N", "H"),
+    "clearance": ("N", "H"),
+    "uncertainty": ("N", "H"),
+    "cost_to_go": ("N", "H"),
+    "policy": ("H", "A"),
+}
+"""Shape of each outcome that a cost or the planner reads."""
+
 FAR_M = 50.0
 """Distances beyond this are all equally far: one wild prediction cannot drown the other costs."""
 

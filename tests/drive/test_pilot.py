@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.manifest import ActionSpec, GoalSpec, ObservationArray, StateTensor
+from edge_wm.bundle.manifest import ActionSpec, GoalSpec, Head, ObservationArray, StateTensor
 from edge_wm.clock import SimulatedClock
 from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.drive.pilot import Pilot, planning_policy, refuse_misfit
@@ -74,6 +74,11 @@ def test_it_plans_within_the_limits_of_both_robot_and_model(bundle: Path) -> Non
     [
         ({"goal": GoalSpec((3,), "odometry", "m")}, "goal"),
         ({"state": (StateTensor("memory", (1,)), StateTensor("where", (3,)))}, "pose"),
+        ({"heads": (Head("value", "imagine", ("N", 1), "m"),)}, r"gives value float32\[32,1\]; .* as \[32\]"),
+        (
+            {"heads": (Head("imagined_pose", "imagine", ("N", "H", 2), "m"),)},
+            r"imagined_pose .* as \[32, 10, 3\]",
+        ),
         ({"action": ActionSpec(("w", "v"), ("", ""), (-1, -1), (1, 1))}, "actions"),
     ],
 )
@@ -108,6 +113,20 @@ def test_a_model_that_observes_what_the_robot_does_not_give_is_refused(
     others = tuple(known for known in loaded.manifest.observation if known.name != array.name)
     manifest = msgspec.structs.replace(loaded.manifest, observation=(*others, array))
     with pytest.raises(BadInput, match=f"^{bundle}: the model {says}"):
+        refuse_misfit(load_robot(), replace(loaded, manifest=manifest))
+
+
+@pytest.mark.parametrize(
+    ("map_shape", "known_shape"), [((40, 40, 1), (40, 40, 1)), ((40, 40), (40, 20)), ((5,), None)]
+)
+def test_a_map_that_cannot_be_drawn_is_refused(
+    bundle: Path, map_shape: tuple[int, ...], known_shape: tuple[int, ...] | None
+) -> None:
+    loaded = load_bundle(bundle)
+    heads = [Head("local_map", "decode", map_shape, "1")]
+    heads += [Head("known", "decode", known_shape, "1")] if known_shape else []
+    manifest = msgspec.structs.replace(loaded.manifest, heads=tuple(heads))
+    with pytest.raises(BadInput, match=r"decode gives .*; local_map and known are \[R, C\]"):
         refuse_misfit(load_robot(), replace(loaded, manifest=manifest))
 
 
