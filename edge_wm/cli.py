@@ -3,13 +3,15 @@
 A subcommand is imported when it is run, so `edge-wm --help` and `import edge_wm.cli` stay quick on a board.
 
 Exit codes: 0 done; 1 the thing asked for did not hold; 2 bad input, with one line that says what and where;
-130 interrupted with Ctrl-C.
+130 interrupted with Ctrl-C, by the service manager or because the terminal has gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
@@ -17,7 +19,8 @@ from typing import NamedTuple, NoReturn
 import click
 
 from edge_wm import __version__
-from edge_wm.errors import BadInput, MissingExtra
+from edge_wm.errors import BadInput, MissingExtra, one_line
+from edge_wm.stop_signals import interrupted_by_stop_signals
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -97,56 +100,79 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def run(arguments: Sequence[str] | None = None, group: click.Group = cli) -> int:
+def run(arguments: Sequence[str] | None = None, command: click.Command = cli, name: str = "edge-wm") -> int:
     """Run one command line and return its exit code.
 
     Args:
-        arguments: the words after `edge-wm`; those of this process when left out.
-        group: the commands to choose from.
+        arguments: the words after the name; those of this process when left out.
+        command: what to run.
+        name: what people typed to run it.
     """
-    try:
-        result = group.main(arguments, prog_name="edge-wm", standalone_mode=False)
-        sys.stdout.flush()
-    except BadInput as error:
-        return _refuse(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:  # a group of subcommands named alone
-        error.show()
-        return EXIT_BAD_INPUT
-    except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "edge-wm"
-        return _refuse(f"{error.format_message()} (see {where} --help)")
-    except click.ClickException as error:
-        return _refuse(error.format_message())
-    except (click.Abort, KeyboardInterrupt):  # click makes an Abort of most interrupts
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA_OF:
-            raise
-        return _refuse(str(MissingExtra(error.name, EXTRA_OF[error.name])))
-    except BrokenPipeError:
-        return _reader_has_gone()
-    except OSError as error:
-        if error.filename is None:
-            raise
-        # A file or folder of the user's that nobody checked before: missing, read-only, disk full.
-        return _refuse(f"{error.filename}: {error.strerror}")
+    with interrupted_by_stop_signals() as signals:
+        try:
+            result = command.main(arguments, prog_name=name, standalone_mode=False)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            if not signals and not isinstance(error, (click.Abort, KeyboardInterrupt)):
+                return _answer(error, name)
+            _say("interrupted")
+            return EXIT_INTERRUPTED
     # A command's integer return value is its exit code, and so is what it gives to `Context.exit`.
     return result if isinstance(result, int) else 0
 
 
-def main() -> NoReturn:
-    """Entry point of the `edge-wm` console script."""
-    sys.exit(run())
+def main(command: click.Command = cli, name: str = "edge-wm") -> NoReturn:
+    """Entry point of the `edge-wm` console script, and of other commands that are to end as it does."""
+    _open_closed_streams()
+    code = run(None, command, name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while Python shuts down, nobody would catch it
+    _give_up_broken_stdout()
+    sys.exit(code)
+
+
+def _answer(error: Exception | KeyboardInterrupt, name: str) -> int:
+    """Say in one line what the person can mend, and return the exit code.  Raises ``error`` if it is a mistake of ours."""
+    if isinstance(error, BadInput):
+        return _refuse(str(error))
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group of subcommands named alone
+        error.show()
+        return EXIT_BAD_INPUT
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else name
+        return _refuse(f"{error.format_message()} (see {where} --help)")
+    if isinstance(error, click.ClickException):
+        return _refuse(error.format_message())
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
+        return _refuse(str(MissingExtra(error.name, EXTRA_OF[error.name])))
+    if isinstance(error, BrokenPipeError):
+        return 1  # `edge-wm … | head`: quietly, and as click ends when it meets the broken pipe itself
+    if isinstance(error, OSError) and error.strerror:
+        # A file or folder of the user's that nobody checked before: missing, read-only, disk full.
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    raise error
 
 
 def _refuse(what: str) -> int:
-    """Print one line for the person at the keyboard."""
-    print(f"error: {' '.join(what.split())}", file=sys.stderr)
+    _say(f"error: {one_line(what)}")
     return EXIT_BAD_INPUT
 
 
-def _reader_has_gone() -> int:
-    """`edge-wm … | head`: end quietly, and let nothing complain when Python flushes stdout at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1  # as click ends when it meets the broken pipe itself
+def _say(line: str) -> None:
+    """Print one line for the person at the keyboard, who may have gone."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _open_closed_streams() -> None:
+    """`edge-wm … >&-` closes a stream: the next file opened would take its number, and what others print."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 -- open until the end
+
+
+def _give_up_broken_stdout() -> None:
+    """Let nothing complain when Python flushes stdout at exit: the reader has gone, or its disk is full."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

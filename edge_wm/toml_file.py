@@ -43,9 +43,9 @@ def checked(table: dict[str, Any], kind: type[S], path: Path) -> S:
         _refuse_not_finite(table)
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        # msgspec says "what - at `$.table.key`"; people look for the key first.
+        # msgspec says "what - at `$.table.key`", or "at `key` in `$.table`"; people look for the key first.
         what, _, where = str(error).partition(" - at ")
-        key = where.strip("`").removeprefix("$").removeprefix(".")
+        key = where.rpartition("`$")[2].strip("`.")
         raise BadInput(f"{path}: {key + ': ' if key else ''}{what[:1].lower()}{what[1:]}") from error
 
 

@@ -6,7 +6,6 @@ Data is written in shards, each complete or absent, so that an interrupted colle
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.progress import track
 from edge_wm.clock import SimulatedClock
 from edge_wm.control.policy import Policy
 from edge_wm.drive.pilot import planning_policy
+from edge_wm.errors import BadInput
 from edge_wm.policies.path_tracker import PathTracker
 from edge_wm.robot import load_robot
 from edge_wm.sensors.observation import Array, Observation
@@ -25,6 +25,7 @@ from edge_wm.sim.frames import to_odometry_frame
 from edge_wm.sim.generator import VALIDATION_SEEDS, generate
 from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.true_map import WALL_FACTOR, TrueMap
+from edge_wm.worker_pool import worker_pool
 from edge_wm.world_model import WorldModel
 from export.config import CollectConfig
 from firmware_bridge import NEUTRAL, Command
@@ -46,11 +47,20 @@ def collect(config: CollectConfig, folder: Path, jobs: int, model: Path | None =
         folder: where the shards go.
         jobs: parallel processes.
         model: a bundle that drives (on-policy data), or None for the shaken expert.
+
+    Raises:
+        BadInput: the seeds of the configuration are not for training, or a shard cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     shards = range(-(-config.episodes // EPISODES_PER_SHARD))
+    end_seed = config.first_seed + len(shards) * EPISODES_PER_SHARD
+    if end_seed > VALIDATION_SEEDS:
+        raise BadInput(
+            f"first_seed {config.first_seed} and {config.episodes} episodes use seeds up to {end_seed - 1}: training must"
+            f" not see those that tune or test, from {VALIDATION_SEEDS} on"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
     todo = [(config, folder, shard, model) for shard in shards if not _shard_path(folder, shard).exists()]
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    with worker_pool(jobs) as pool:
         for _ in track(pool.imap_unordered(_collect_shard, todo), "collect", total=len(todo)):
             pass
 
@@ -71,9 +81,14 @@ def _collect_shard(job: tuple[CollectConfig, Path, int, Path | None]) -> None:
     }
     path = _shard_path(folder, shard)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.savez(file, **stacked)
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **stacked)
+        partial.replace(path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_shard(path: Path) -> Iterator[dict[str, Array]]:
@@ -104,7 +119,6 @@ def _episode(config: CollectConfig, seed: int, policy: Policy | None) -> dict[st
         (x, y, radius; radius 0: none), goal float32[2], origin float32[2], clearance and cost_to_go
         float16[rows, columns] (infinity: unreachable).
     """
-    assert seed < VALIDATION_SEEDS, "training must not see the seeds that tune or test"
     rng = np.random.default_rng([seed, 0xC0])
     kind = str(rng.choice(list(config.kinds), p=np.array(list(config.kinds.values()))))
     movers = int(rng.integers(1, MAX_MOVERS + 1)) if rng.random() < config.movers else 0

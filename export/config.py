@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 from edge_wm.toml_file import checked, read_table
+
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+Seed = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Kind = Literal["rooms", "rooms-hard", "corridors", "mazes"]
+"""Of the world generator."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,21 +65,26 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CollectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to drive for data: the share of each kind of world, and of worlds with moving obstacles."""
+    """What to drive for data: the share of each kind of world, which sum to 1, and of worlds with moving obstacles."""
 
-    episodes: int
-    ticks: int
-    kinds: dict[str, float]
-    movers: float
-    first_seed: int = 0
+    episodes: AtLeastOne
+    ticks: AtLeastOne
+    kinds: dict[Kind, Share]
+    movers: Share
+    first_seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        total = sum(self.kinds.values())
+        if not math.isclose(total, 1.0):
+            raise ValueError(f"kinds: the shares sum to {total:g}, not to 1")
 
 
 class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How candidates are compared: episodes in each kind of world, on validation seeds."""
 
-    episodes: int
-    kinds: tuple[str, ...]
-    first_seed: int
+    episodes: AtLeastOne
+    kinds: tuple[Kind, ...]
+    first_seed: Seed
 
 
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

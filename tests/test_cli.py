@@ -79,6 +79,7 @@ def test_the_exit_code_is_the_one_the_command_gives(planted: Planted, body: str,
         "from edge_wm.errors import BadInput; raise BadInput('robot.toml: radius_m:\\nmust be positive')",
         "raise click.ClickException('robot.toml: radius_m: must be positive')",
         "open('/nowhere/at/all')",
+        "import errno, os; raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))",
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -101,10 +102,16 @@ def test_a_missing_library_is_answered_with_the_command_that_installs_it(
 
 @pytest.mark.parametrize(
     "body",
-    ["1 / 0", "import no_such_module", "import click.no_such_part", "raise OSError('no file is named')"],
+    [
+        "1 / 0",
+        "raise ImportError('numpy failed')",
+        "import no_such_module",
+        "import click.no_such_part",
+        "raise OSError('no file is named')",
+    ],
 )
 def test_a_mistake_of_ours_keeps_its_traceback(planted: Planted, body: str) -> None:
-    with pytest.raises((ZeroDivisionError, ModuleNotFoundError, OSError)):
+    with pytest.raises((ZeroDivisionError, ImportError, OSError)):
         run(["it"], planted(body))
 
 
@@ -133,6 +140,48 @@ def test_ctrl_c_is_one_word_and_exit_code_130(planted: Planted, capsys: pytest.C
     assert capsys.readouterr().err.strip() == "interrupted"
 
 
+@pytest.mark.usefixtures("heard_ctrl_c")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_every_stop_signal_ends_a_command_as_ctrl_c_does(
+    planted: Planted, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    assert run(["it"], planted(f"import os; os.kill(os.getpid(), {number:d})")) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(planted: Planted) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert run(["it"], planted(f"import os; os.kill(os.getpid(), {signal.SIGHUP:d})")) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
+def test_an_interrupt_that_an_import_turns_into_an_error_of_its_own_is_an_interrupt(
+    planted: Planted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = f"""import os
+    try:
+        os.kill(os.getpid(), {signal.SIGINT:d})
+    except KeyboardInterrupt:
+        raise ImportError('numpy failed to import')
+"""
+    assert run(["it"], planted(body)) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_what_a_stranger_wrote_cannot_move_the_cursor(
+    planted: Planted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = "raise click.ClickException('robot \\x1b[2J\\x1b]0;title\\x07 \\u202ename')"
+    assert run(["it"], planted(body)) == 2
+    said = capsys.readouterr().err
+    assert said == "error: robot [2J ]0;title name\n"
+
+
 def test_a_reader_that_leaves_is_not_an_error() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -141,6 +190,25 @@ def test_a_reader_that_leaves_is_not_an_error() -> None:
     )
     os.close(write_end)
     assert done.stderr == ""
+
+
+def redirected(redirection: str, words: str = "--help") -> subprocess.CompletedProcess[str]:
+    """Run `edge-wm` under a shell that redirects it."""
+    script = f'exec "$0" -c "from edge_wm.cli import main; main()" {words} {redirection}'
+    return subprocess.run(["sh", "-c", script, sys.executable], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_not_an_error(redirection: str) -> None:
+    done = redirected(redirection)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert redirected(redirection, "no-such-command").returncode == 2  # the control
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    done = redirected("> /dev/full")
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
 
 
 def test_a_real_process_says_error_on_stderr_and_exits_2() -> None:

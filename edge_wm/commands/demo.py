@@ -60,8 +60,9 @@ def command(
     tasks = [task_in_generated_world(KINDS[number % len(KINDS)], first + number) for number in range(goals)]
     end = run_tasks("edge-wm demo", pilot, clock, tasks, options, click.echo)
     summary = end.summary
-    if not no_pictures:
-        click.echo(f"watch it: {end.folder / 'drive.mp4'}, read about it: {end.folder / 'report.html'}")
+    files = {"watch it": end.folder / "drive.mp4", "read about it": end.folder / "report.html"}
+    if made := [f"{what}: {file}" for what, file in files.items() if file.is_file()]:
+        click.echo(", ".join(made))
     click.echo(
         f"RESULT goals={goals} reached={summary['reached']} collisions={summary['collisions']}"
         f" tick_p50_ms={_ms(summary['tick_p50_ms'])} tick_p99_ms={_ms(summary['tick_p99_ms'])}"

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import click
 
+from edge_wm.commands.output_option import OutputFile
 from edge_wm.robot import DEFAULT_ROBOT
 
 POLICIES = ("world-model", "policy-head", "reactive", "straight", "oracle")
 """As in ``edge_wm.evaluate.contestants``, here so that ``--help`` needs no simulator."""
+
+MOST_EPISODES = 1_000_000
 
 
 @click.command("eval")
@@ -22,7 +25,12 @@ POLICIES = ("world-model", "policy-head", "reactive", "straight", "oracle")
 )
 @click.option("--model", metavar="DIR", type=click.Path(path_type=Path), help="The bundle to drive by.")
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
-@click.option("--episodes", metavar="N", type=click.IntRange(1), help="How many; all tasks once if left out.")
+@click.option(
+    "--episodes",
+    metavar="N",
+    type=click.IntRange(1, MOST_EPISODES),
+    help="How many; all tasks once if left out.",
+)
 @click.option(
     "--seed",
     metavar="S",
@@ -37,9 +45,7 @@ POLICIES = ("world-model", "policy-head", "reactive", "straight", "oracle")
 @click.option(
     "--robot", metavar="FILE", type=click.Path(path_type=Path), default=DEFAULT_ROBOT, help="Robot file."
 )
-@click.option(
-    "--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="Write the result here."
-)
+@click.option("--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the result here.")
 @click.option(
     "--compare",
     metavar="FILE",

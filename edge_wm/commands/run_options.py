@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from edge_wm.commands.output_option import OutputFile
 from edge_wm.engines.execution import Execution
 from edge_wm.paths import shipped
 from edge_wm.robot import Robot
@@ -50,7 +51,9 @@ _OPTIONS = (
         show_default=True,
         help="Where run folders go.",
     ),
-    click.option("--json", "json_file", metavar="FILE", type=_PATH, help="Write the summary here too."),
+    click.option(
+        "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the summary here too."
+    ),
 )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import click
 
+from edge_wm.commands.output_option import OutputFile
 from edge_wm.errors import BadInput
+from edge_wm.output_file import write_atomically
 
 KINDS = ("rooms", "rooms-hard", "corridors", "mazes")
 """As in ``edge_wm.sim.generator``, here so that ``--help`` needs no simulator."""
@@ -45,7 +48,10 @@ def generate(directory: Path, kind: str, seed: int, count: int, movers: int) -> 
     """
     from edge_wm.sim.world_folder import write_worlds
 
-    write_worlds(directory, kind, seed, count, movers=movers)
+    try:
+        write_worlds(directory, kind, seed, count, movers=movers)
+    except OSError as error:
+        raise BadInput(f"{directory}: the worlds cannot be written: {error.strerror}") from error
     click.echo(f"{count} worlds of kind {kind} in {directory}")
 
 
@@ -53,7 +59,11 @@ def generate(directory: Path, kind: str, seed: int, count: int, movers: int) -> 
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("number", metavar="N", type=click.IntRange(0))
 @click.option(
-    "--png", metavar="FILE", type=click.Path(path_type=Path), required=True, help="Picture to write."
+    "--png",
+    metavar="FILE",
+    type=OutputFile(),
+    required=True,
+    help="Picture to write, a PNG whatever its name.",
 )
 def show(directory: Path, number: int, png: Path) -> None:
     """Draw task N of DIR from above: start, goal and the comfortable shortest path."""
@@ -63,5 +73,7 @@ def show(directory: Path, number: int, png: Path) -> None:
     tasks = load_tasks(directory)
     if number >= len(tasks):
         raise BadInput(f"{directory}: has tasks 0 to {len(tasks) - 1}, not {number}")
-    draw_task(tasks[number]).save(png)
+    picture = io.BytesIO()
+    draw_task(tasks[number]).save(picture, "PNG")
+    write_atomically(png, picture.getvalue())
     click.echo(f"{tasks[number].world.name}: {tasks[number].geodesic_m:.2f} m, drawn in {png}")

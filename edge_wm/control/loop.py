@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from edge_wm.control.rate import Rate
 from edge_wm.control.supervisor import Reason, SupervisedCommand, Supervisor
 from edge_wm.planner.plan import PlanError
 from edge_wm.sensors.observation import Observation, Sensors, all_finite
+from edge_wm.stop_signals import on_stop_signals
 from firmware_bridge.bridge import NEUTRAL, Bridge, Command
 
 RESERVE_S = 0.005
@@ -35,10 +35,6 @@ COLLECT_TICKS = 10
 """Ticks between two collections of garbage."""
 
 log = logging.getLogger(__name__)
-
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, the service manager, and a terminal that is gone."""
 
 
 class Outcome(str, Enum):
@@ -151,7 +147,7 @@ class Loop:
         except Exception as error:
             end = _End(Outcome.FAULT, _one_line(error), error)
         finally:
-            with _on_stop_signals(signal.SIG_IGN):  # a third Ctrl-C must not leave the motors running
+            with on_stop_signals(signal.SIG_IGN):  # a third Ctrl-C must not leave the motors running
                 self._bridge.stop()
         duration_s = self._clock.now() - began
         return RunResult(
@@ -287,22 +283,8 @@ def _stop_signals() -> Iterator[list[str]]:
             raise KeyboardInterrupt
         received.append(signal.Signals(number).name)
 
-    with _on_stop_signals(receive):
+    with on_stop_signals(receive):
         yield received
-
-
-@contextmanager
-def _on_stop_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
-    """Put ``handler`` in the place of those of ``STOP_SIGNALS`` for a while; in other threads than the main one, nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, former in previous.items():
-            signal.signal(number, former)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import shutil
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ from edge_wm.drive.pilot import Pilot
 from edge_wm.drive.simulated import SimulatedRobot, SimulatedTask, save_generated
 from edge_wm.drive.tick_records import TickRecords
 from edge_wm.errors import BadInput
+from edge_wm.output_file import write_json
 from edge_wm.record.live import LiveView
 from edge_wm.record.recorder import RunRecorder
 from edge_wm.record.run_folder import create_run_folder
 from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
 from edge_wm.robot import Robot
+from edge_wm.stop_signals import on_stop_signals
 
 SIMULATED = "sim"
 """Kind of sensors and bridge of the simulated robot."""
@@ -91,43 +94,58 @@ def run_tasks(
     Raises:
         BadInput: the run cannot be recorded; nothing has moved.
     """
-    if options.json_file is not None and not options.json_file.resolve().parent.is_dir():
-        raise BadInput(
-            f"{options.json_file}: cannot be written: there is no folder {options.json_file.parent}"
-        )
     folder = create_run_folder(options.runs)
-    save_generated(folder / "worlds", tasks)
     recorder = RunRecorder(folder, tick_s=pilot.robot.rates.tick_s, title=title, pictures=options.pictures)
-    interrupted = False
-    view: LiveView | None = None
+    facts = _facts(pilot, tasks, options)
+    view = LiveView(len(tasks)) if options.view else None
     try:
+        save_generated(folder / "worlds", tasks)
         pilot.rehearse()
-        with contextlib.ExitStack() as stack:
-            if options.view:
-                view = stack.enter_context(LiveView(len(tasks)))
-            for number, task in enumerate(tasks, 1):
-                result = _drive_task(pilot, clock, task, number, len(tasks), recorder, view, options)
-                say(f"goal {number}/{len(tasks)} {task.name}: {_told(result)}")
-                recorder.goal_done(result)
-                if result.outcome == Outcome.INTERRUPTED:
-                    interrupted = True
-                    break
+        with view or contextlib.nullcontext():
+            interrupted = _drive_tasks(pilot, clock, tasks, recorder, view, options, say)
     except KeyboardInterrupt:  # while nothing was driving: the robots stop before they let go of an exception
         interrupted = True
+    except BaseException:
+        if recorder.statistics.ticks:
+            recorder.finish(facts)  # whatever went wrong, what was driven is kept
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     if interrupted:
-        say("interrupted: motors at rest; writing down what was driven (Ctrl-C again: without pictures)")
-    facts = _facts(pilot, tasks, options)
+        with contextlib.suppress(OSError):  # perhaps it was the terminal that went
+            say("interrupted: motors at rest; writing down what was driven (Ctrl-C again: without pictures)")
     try:
         summary = recorder.finish(facts)
     except KeyboardInterrupt:
         interrupted = True
-        summary = recorder.finish(facts)
+        with on_stop_signals(signal.SIG_IGN):
+            summary = recorder.finish(facts)
     if options.json_file is not None:
-        options.json_file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json_file, summary)
     for problem in (recorder.problem, view.problem if view is not None else ""):
         if problem:
             say(f"note: {problem}")
     return RunEnd(folder, summary, interrupted)
+
+
+def _drive_tasks(
+    pilot: Pilot,
+    clock: Clock,
+    tasks: Sequence[SimulatedTask],
+    recorder: RunRecorder,
+    view: LiveView | None,
+    options: RunOptions,
+    say: Callable[[str], object],
+) -> bool:
+    """Drive one task after the other; return whether somebody stopped it."""
+    for number, task in enumerate(tasks, 1):
+        result = _drive_task(pilot, clock, task, number, len(tasks), recorder, view, options)
+        recorder.goal_done(result)
+        say(f"goal {number}/{len(tasks)} {task.name}: {_told(result)}")
+        if result.outcome == Outcome.INTERRUPTED:
+            return True
+        recorder.draw_goal()
+    return False
 
 
 def _drive_task(

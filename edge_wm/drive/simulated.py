@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from edge_wm.sim.robot_model import PREFIX
 from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.tasks import FILE_NAME, Task, check_task, load_tasks, save_tasks
 from edge_wm.sim.true_map import TrueMap, path_length
+from edge_wm.stop_signals import on_stop_signals
 
 Point = tuple[float, float]
 Pose = tuple[float, float, float]
@@ -135,8 +137,9 @@ class SimulatedRobot:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bridge.close()
-        self._simulation.close()
+        with on_stop_signals(signal.SIG_IGN):  # as in the loop: nothing interrupts stopping the motors
+            self.bridge.close()
+            self._simulation.close()
 
     def true_pose(self) -> Pose:
         """Where it really is, in the world frame."""

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from edge_wm.bundle.manifest import Precision
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import NEEDS_MODEL, PolicyName
-from edge_wm.evaluate.report import Report, make_report, read_report, write_report
-from edge_wm.evaluate.runner import Settings, load_model, partial_file, run_episodes
+from edge_wm.evaluate.report import Report, compare, make_report, read_report, write_report
+from edge_wm.evaluate.runner import Settings, episode_seed, load_model, partial_file, run_episodes
 from edge_wm.robot import DEFAULT_ROBOT, load_robot
 from edge_wm.sim.tasks import FILE_NAME, load_tasks
 
@@ -69,7 +69,7 @@ def evaluate_once(settings: Settings, count: int, jobs: int, json_file: Path) ->
 
 
 def evaluate(
-    settings: Settings, count: int, jobs: int, json_file: Path | None = None, compare: Path | None = None
+    settings: Settings, count: int, jobs: int, json_file: Path | None = None, compare_with: Path | None = None
 ) -> Report:
     """Drive ``count`` episodes in ``jobs`` processes, showing progress, and report.
 
@@ -79,13 +79,13 @@ def evaluate(
         jobs: processes.
         json_file: where the report goes; episodes are kept beside it as they end, so that an interrupted evaluation
             goes on where it stopped.
-        compare: report of another policy on the same episodes, for a paired test.
+        compare_with: report of another policy on the same episodes, for a paired test.
 
     Raises:
-        BadInput: see :func:`edge_wm.evaluate.runner.run_episodes` and :func:`edge_wm.evaluate.report.make_report`.
+        BadInput: there is nothing to compare with in ``compare_with``; see also
+            :func:`edge_wm.evaluate.runner.run_episodes`.
     """
-    if compare is not None:
-        read_report(compare)  # an hour of driving is a long wait for a typing mistake
+    other = _read_comparable(compare_with, settings, count) if compare_with is not None else None
     partial = partial_file(json_file) if json_file else None
     columns = (
         TextColumn("{task.description}"),
@@ -102,8 +102,25 @@ def evaluate(
             success = sum(e.success for e in finished) / len(finished)
             touched = sum(e.collision for e in finished) / len(finished)
             progress.update(bar, advance=1, rates=f"success {success:.0%}, collision {touched:.0%}")
-    report = make_report(settings, finished, compare)
+    finished.sort(key=lambda episode: episode.index)
+    comparison = compare(finished, other, str(compare_with)) if other is not None else None
+    report = make_report(settings, finished, comparison)
     if json_file is not None and partial is not None:
         write_report(json_file, report)
         partial.unlink(missing_ok=True)
     return report
+
+
+def _read_comparable(file: Path, settings: Settings, count: int) -> Report:
+    """The report in ``file``; an hour of driving is a long wait for hearing that it is of other episodes."""
+    other = read_report(file)
+    tasks = load_tasks(Path(settings.worlds))
+    ours = [
+        (index, tasks[index % len(tasks)].world.name, index % len(tasks), episode_seed(settings.seed, index))
+        for index in range(count)
+    ]
+    if ours != [(e.index, e.world, e.task, e.seed) for e in other.episodes]:
+        raise BadInput(
+            f"{file}: has other episodes; a paired test needs the same worlds, --episodes and --seed"
+        )
+    return other

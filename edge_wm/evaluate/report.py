@@ -12,6 +12,7 @@ from edge_wm.errors import BadInput
 from edge_wm.evaluate.episode import Episode, Verdict
 from edge_wm.evaluate.runner import Settings
 from edge_wm.evaluate.statistics import mean, paired_p, wilson_interval
+from edge_wm.output_file import write_json
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -68,23 +69,20 @@ class Report(msgspec.Struct, frozen=True):
     comparison: Comparison | None = None
 
 
-def make_report(settings: Settings, episodes: Sequence[Episode], compare: Path | None = None) -> Report:
-    """Summarise; ``episodes`` in any order.
-
-    Raises:
-        BadInput: the evaluation to compare with is none, or one of other episodes.
-    """
-    ordered = sorted(episodes, key=lambda episode: episode.index)
+def make_report(
+    settings: Settings, episodes: Sequence[Episode], comparison: Comparison | None = None
+) -> Report:
+    """Summarise ``episodes``, which are in order."""
     return Report(
-        summarise(ordered),
-        ordered,
+        summarise(episodes),
+        list(episodes),
         settings.model_sha256,
         settings.seed,
         settings.policy,
         settings.precision,
         settings.worlds,
         settings.tasks_sha256,
-        _compare(ordered, compare) if compare else None,
+        comparison,
     )
 
 
@@ -124,22 +122,15 @@ def read_report(file: Path) -> Report:
 
 def write_report(file: Path, report: Report) -> None:
     """Write the JSON file, whole or not at all."""
-    partial = file.with_name(file.name + ".new")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    partial.replace(file)
+    write_json(file, report)
 
 
-def _compare(episodes: Sequence[Episode], file: Path) -> Comparison:
-    other = read_report(file)
-    key = [(e.index, e.world, e.task, e.seed) for e in episodes]
-    if key != [(e.index, e.world, e.task, e.seed) for e in other.episodes]:
-        raise BadInput(
-            f"{file}: has other episodes; a paired test needs the same worlds, --episodes and --seed"
-        )
+def compare(episodes: Sequence[Episode], other: Report, file: str) -> Comparison:
+    """Compare with ``other``, read from ``file``, which is of the same episodes in the same order."""
     ours, theirs = [e.success for e in episodes], [e.success for e in other.episodes]
     pairs = list(zip(ours, theirs, strict=True))
     return Comparison(
-        str(file),
+        file,
         other.policy,
         other.summary.success_rate,
         sum(a and not b for a, b in pairs),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +18,7 @@ from edge_wm.evaluate.contestants import PolicyName
 from edge_wm.evaluate.episode import Episode, run_episode
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
 from edge_wm.sim.tasks import Task, load_tasks
+from edge_wm.worker_pool import worker_pool
 from edge_wm.world_model import WorldModel
 
 
@@ -92,9 +91,7 @@ def _episodes(settings: Settings, tasks: list[Task], todo: list[Job], jobs: int)
         worker = Worker(settings, tasks)
         yield from map(worker.run, todo)
         return
-    # Fork would copy an OpenGL context and an engine's threads, neither of which survives it.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, len(todo)), _start_worker, (settings, tasks)) as pool:
+    with worker_pool(min(jobs, len(todo)), _start_worker, (settings, tasks)) as pool:
         for result in pool.imap_unordered(_work, todo):
             if isinstance(result, str):
                 raise BadInput(result)
@@ -134,7 +131,6 @@ _worker: Worker | str | None = None
 
 def _start_worker(settings: Settings, tasks: list[Task]) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it ends us
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"
     try:

@@ -5,11 +5,12 @@
     for each goal:
         recorder.goal_started(GoalStart(...))
         loop.run(on_tick=recorder.tick)             # only appends
-        recorder.goal_done(GoalResult(...))         # the robot stands: video frames are drawn and encoded
+        recorder.goal_done(GoalResult(...))         # the robot stands: its ticks are written
+        recorder.draw_goal()                        # video frames are drawn and encoded: slow
     summary = recorder.finish({"model": ...})       # summary.json, ticks.jsonl, drive.mp4, picture.png, report.html
 
-Nothing is written while the robot drives.  If the disk fills up or a picture fails later, recording stops and
-``problem`` says why; the drive goes on.
+Nothing is written while the robot drives.  If the disk fills up later, recording stops; if a picture fails, that costs
+the pictures.  ``problem`` then says why, and the drive goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_wm import __version__
+from edge_wm.errors import one_line
 from edge_wm.record.run_folder import append_ticks, write_summary
 from edge_wm.record.statistics import TickStatistics
 from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
@@ -74,6 +76,7 @@ class RunRecorder:
                 f"no video and no report: run  pip install 'edge-wm[sim]'  ({', '.join(missing)} is missing)"
             )
         self._start: GoalStart | None = None
+        self._undrawn: tuple[GoalStart, GoalResult] | None = None
         self._start_s = 0.0
         self._misses_before = 0
         self._records: deque[TickRecord] = deque(maxlen=KEPT_PICTURES)
@@ -83,11 +86,12 @@ class RunRecorder:
         self._worlds: list[tuple[str, bytes]] = []
         self._video: Video | None = None
         self._best_interest = float("-inf")
+        self._finishing = False
         self._summary: dict[str, Any] | None = None
 
     def goal_started(self, start: GoalStart) -> None:
         """The robot is about to set off."""
-        self._start = start
+        self._start, self._undrawn = start, None
         self._records.clear()
         self._rows_of_goal.clear()
         self._misses_before = self.statistics.misses
@@ -101,11 +105,10 @@ class RunRecorder:
         self._rows_of_goal.append(record.row(self._start_s))
 
     def goal_done(self, result: GoalResult) -> None:
-        """The robot stands.  With pictures this takes some 30 ms for each tick of the drive."""
+        """The robot stands: keep how it went, and write down its ticks."""
         start = self._start
         if start is None:
             raise RuntimeError("goal_done without goal_started")
-        self._start = None
         self._results.append(
             {
                 "number": start.number,
@@ -115,31 +118,44 @@ class RunRecorder:
                 "misses": self.statistics.misses - self._misses_before,
             }
         )
+        self._start, self._undrawn = None, (start, result)
         self._rows.extend(self._rows_of_goal)
-        self._unless_broken(lambda: append_ticks(self.folder, self._rows_of_goal))
-        if self._pictures and self._records:
-            self._unless_broken(lambda: self._add_pictures(start, result))
+        if not self._broken:
+            self._write(lambda: append_ticks(self.folder, self._rows_of_goal))
+
+    def draw_goal(self) -> None:
+        """Draw the drive that is done, if pictures are wanted: some 30 ms for each of its ticks."""
+        if self._undrawn is not None and self._records:
+            start, result = self._undrawn
+            self._draw(lambda: self._add_pictures(start, result))
+        self._undrawn = None
         self._records.clear()
 
     def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Write what is left and return the summary.  Safe to call twice, and after Ctrl-C.
+        """Write the summary, then draw what is left, and return the summary.
+
+        Safe to call twice, and after Ctrl-C: a second call, after the first was interrupted, draws nothing.
 
         Args:
             facts: model, robot, seed …: shown in the report and kept under ``facts``; JSON values.
         """
         if self._summary is not None:
             return self._summary
+        self._pictures = self._pictures and not self._finishing
+        self._finishing = True
         if self._start is not None:
             interrupted_s = self._rows_of_goal[-1]["time_s"] if self._rows_of_goal else 0.0
             self.goal_done(GoalResult("interrupted", reached=False, collision=False, time_s=interrupted_s))
+        summary = self._summarise(facts)
+        self._write(lambda: write_summary(self.folder, summary))
+        self.draw_goal()
         if self._video is not None:
-            self._unless_broken(self._video.close)
-        summary = self._summary = self._summarise(facts)
-        if self._pictures:
-            self._unless_broken(lambda: self._write_report(summary))
-        summary["problem"] = self.problem
-        self._broken = False  # the summary is small: worth a try even after something else failed
-        self._unless_broken(lambda: write_summary(self.folder, summary))
+            self._write(self._video.close)
+        self._draw(lambda: self._write_report(summary))
+        if summary["problem"] != self.problem:
+            summary["problem"] = self.problem
+            self._write(lambda: write_summary(self.folder, summary))
+        self._summary = summary
         return summary
 
     def _summarise(self, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,16 +199,34 @@ class RunRecorder:
             self.folder / "report.html", summary, self._rows, video if video.is_file() else None, self._worlds
         )
 
-    def _unless_broken(self, write: Callable[[], object]) -> None:
-        """Do it, unless something failed before: a full disk is told once, and never ends a drive."""
-        if self._broken:
-            return
+    def _write(self, write: Callable[[], object]) -> None:
+        """A full disk never ends a drive: tell it, and let no more ticks follow those that are missing."""
         try:
             write()
         except OSError as error:
-            reason = error.strerror or str(error).splitlines()[0]
             self._broken = True
-            self.problem = f"recording stopped: {reason} in {self.folder}"
+            self._tell(error)
+
+    def _draw(self, draw: Callable[[], object]) -> None:
+        """Whatever goes wrong with pictures, a library that Ctrl-C left half imported included, costs only them."""
+        if not self._pictures or self._broken:
+            return
+        try:
+            draw()
+        except Exception as error:
+            self._pictures = False
+            self._tell(error)
+        except BaseException:  # Ctrl-C: somebody does not want to wait for them
+            self._pictures = False
+            raise
+
+    def _tell(self, error: Exception) -> None:
+        reason = one_line((isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0])
+        told = f"recording stopped: {reason} in {self.folder}"
+        if not isinstance(error, OSError):
+            told = f"no more pictures: {type(error).__name__}: {reason}"
+        if told not in self.problem:
+            self.problem = f"{self.problem}; {told}" if self.problem else told
 
 
 def _missing_picture_libraries() -> list[str]:

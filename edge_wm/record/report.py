@@ -10,8 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from edge_wm.output_file import write_atomically
 from edge_wm.record.plots import RunPlots
-from edge_wm.record.run_folder import write_atomically
 
 GOAL_COLUMNS = {
     "number": "goal",

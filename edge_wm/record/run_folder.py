@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edge_wm.errors import BadInput
+from edge_wm.output_file import write_atomically, write_json
 
 MIN_FREE_BYTES = 64 * 2**20
 """Room for about five minutes of video twice over: once as a file, once inside the report."""
@@ -48,20 +48,10 @@ def create_run_folder(root: Path, now: datetime | None = None, min_free_bytes: i
     return folder
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a power cut, finds the old one or the new one and nothing between."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     """Write ``summary.json``.  NaN and infinity become null."""
     path = folder / "summary.json"
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    write_json(path, summary)
     return path
 
 

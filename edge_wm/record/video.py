@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
+from edge_wm.output_file import write_atomically
 from edge_wm.record.frame import FRAME_SIZE, FrameComposer
 from edge_wm.record.tick_record import GoalStart, TickRecord
 
@@ -27,14 +29,14 @@ class Video:
     """One video of several goals.  One frame a tick; ``close`` makes the file complete.
 
     Args:
-        path: of the MP4 file; removed if it could not be completed.
+        path: of the MP4 file; removed if it has no frame or could not be completed.
         tick_s: duration of a tick.
     """
 
     def __init__(self, path: Path, tick_s: float) -> None:
         self._path = path
         self._fps = SPEED_UP / tick_s
-        self._broken = False
+        self._complete = False
         self._writer: Generator[None, bytes, None] = imageio_ffmpeg.write_frames(
             str(path),
             FRAME_SIZE,
@@ -45,10 +47,13 @@ class Video:
             ffmpeg_log_level="quiet",  # what goes wrong is raised as OSError, and told once
             output_params=_ENCODER,
         )
-        next(self._writer)  # starts the encoder
+        self._encoding = False
 
     def add_goal(self, composer: FrameComposer, ticks: int) -> None:
         """Append the drive that ``composer`` holds: ``ticks`` frames and its outcome.  Raises OSError."""
+        if not self._encoding:
+            self._encoding = True
+            next(self._writer)  # starts the encoder
         for index in range(ticks):
             self._send(composer.frame(index).tobytes())
         outcome = composer.last_frame().tobytes()
@@ -57,21 +62,18 @@ class Video:
 
     def close(self) -> None:
         """Finish the file.  Safe to call twice."""
+        complete, self._complete = self._complete, False
         try:
             self._writer.close()
-        except BaseException:
-            self._broken = True
-            raise
+            self._complete = complete
         finally:
-            if self._broken:
+            if not self._complete:
                 self._path.unlink(missing_ok=True)
 
     def _send(self, frame: bytes) -> None:
-        try:
-            self._writer.send(frame)
-        except BaseException:  # Ctrl-C in here ends the encoder and leaves half a file
-            self._broken = True
-            raise
+        self._complete = False  # Ctrl-C in here ends the encoder and leaves half a file
+        self._writer.send(frame)
+        self._complete = True
 
 
 def outcome_frames(fps: float) -> int:
@@ -81,7 +83,9 @@ def outcome_frames(fps: float) -> int:
 
 def save_still(path: Path, start: GoalStart, records: Sequence[TickRecord], index: int) -> None:
     """Save one tick of a drive as a PNG twice as large as the video."""
-    FrameComposer(start, records, scale=STILL_SCALE).frame(index).save(path)
+    picture = io.BytesIO()
+    FrameComposer(start, records, scale=STILL_SCALE).frame(index).save(picture, "PNG")
+    write_atomically(path, picture.getvalue())
 
 
 def most_telling(records: Sequence[TickRecord]) -> tuple[int, float]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from edge_wm.errors import BadInput
 from edge_wm.sim.generator import VALIDATION_SEEDS
 from export import collect as module
 from export.collect import collect, read_shard
@@ -37,9 +38,7 @@ class HerePool:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collect in this process, a shard an episode."""
-    monkeypatch.setattr(
-        module, "multiprocessing", SimpleNamespace(get_context=lambda _: SimpleNamespace(Pool=HerePool))
-    )
+    monkeypatch.setattr(module, "worker_pool", HerePool)
     monkeypatch.setattr(module, "EPISODES_PER_SHARD", 1)
 
 
@@ -73,10 +72,27 @@ def test_a_shard_holds_what_its_episodes_are_said_to_hold(shards: Path) -> None:
         assert (episode["applied"][0] == 0).all()  # nothing was commanded before the first reading
 
 
-def test_training_never_uses_the_seeds_that_tune_or_test() -> None:
-    module._episode(SHORT, VALIDATION_SEEDS - 1, None)  # the control: the last seed of training
-    with pytest.raises(AssertionError, match="training must not see"):
-        module._episode(SHORT, VALIDATION_SEEDS, None)
+@pytest.mark.usefixtures("here")
+def test_training_never_uses_the_seeds_that_tune_or_test(tmp_path: Path) -> None:
+    last = msgspec.structs.replace(SHORT, first_seed=VALIDATION_SEEDS - SHORT.episodes)
+    collect(last, tmp_path / "last", 1)  # the control: the last seeds of training
+    with pytest.raises(BadInput, match="training must not see"):
+        collect(msgspec.structs.replace(last, first_seed=last.first_seed + 1), tmp_path / "beyond", 1)
+    assert not (tmp_path / "beyond").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_full_disk_is_one_line_and_leaves_no_half_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Any, **_: Any) -> None:
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(BadInput, match=r"shard_00000\.npz: cannot be written: No space left on device"):
+        collect(SHORT, tmp_path, 1)
+    assert names(tmp_path) == []
 
 
 def test_the_same_seed_drives_the_same_episode() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from edge_wm.errors import BadInput
+from edge_wm.sim.generator import KINDS
 from export.__main__ import CONFIGS
-from export.config import load_config
+from export.config import Kind, load_config
 from export.shipped import FIRST_SEEDS
 
 SHIPPED = sorted(CONFIGS.glob("*.toml"))
@@ -41,6 +43,16 @@ def test_collected_seeds_do_not_meet_each_other_or_calibration(path: Path) -> No
         ("steps = 4", 'steps = "four"', r": train_teacher\.steps: expected `int`"),
         ("camera_width = 16", "camera_width = 1.5", r": student\.camera_width: expected `int`"),
         ("[collect]", "[collect", r"line \d"),
+        ("rooms = 0.3,", "rooms = 0.9,", r": collect: kinds: the shares sum to 1\.6, not to 1"),
+        ("rooms = 0.3,", "castles = 0.3,", r": collect\.kinds"),
+        ("rooms = 0.3,", "rooms = -0.3,", r": collect\.kinds"),
+        ("episodes = 20", "episodes = 0", r": collect\.episodes: expected `int` >= 1"),
+        ("episodes = 20", "episodes = -5", r": collect\.episodes: expected `int` >= 1"),
+        ("ticks = 60", "ticks = 0", r": collect\.ticks: expected `int` >= 1"),
+        ("movers = 0.12", "movers = nan", r": collect\.movers: expected a finite number"),
+        ("movers = 0.12", "movers = 1.5", r": collect\.movers: expected `float` <= 1"),
+        ("first_seed = 0", "first_seed = -1", r": collect\.first_seed: expected `int` >= 0"),
+        ('kinds = ["rooms", ', 'kinds = ["castles", ', r": evaluate\.kinds\[0\]"),
     ],
 )
 def test_an_error_names_the_file_and_the_field(old: str, new: str, named: str, tmp_path: Path) -> None:
@@ -63,3 +75,7 @@ def test_what_cannot_be_read_is_refused_in_words(content: bytes | None, tmp_path
         path.write_bytes(content)
     with pytest.raises(BadInput, match=r"mine\.toml"):
         load_config(path)
+
+
+def test_the_kinds_are_those_of_the_generator() -> None:
+    assert get_args(Kind) == KINDS

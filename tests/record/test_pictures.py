@@ -71,6 +71,19 @@ def test_a_video_that_is_cut_short_is_removed(tmp_path, make_drive, start, monke
     assert not (tmp_path / "drive.mp4").exists()
 
 
+def test_a_video_without_a_frame_is_none(tmp_path, make_drive, start, monkeypatch):
+    video = Video(tmp_path / "drive.mp4", tick_s=0.1)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FrameComposer, "frame", interrupted)
+        video.add_goal(FrameComposer(start, make_drive(3)), 3)
+    video.close()
+    assert not (tmp_path / "drive.mp4").exists()
+
+
 def test_the_camera_is_shown_pixel_by_pixel(make_drive, start):
     records = make_drive(12)
     frame = np.asarray(FrameComposer(start, records).frame(3))

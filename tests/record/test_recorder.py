@@ -72,6 +72,7 @@ def record_run(folder, drives, start, results=(REACHED, HIT), title="test run", 
         for record in records:
             recorder.tick(record)
         recorder.goal_done(result)
+        recorder.draw_goal()
     return recorder, recorder.finish(facts or {"seed": 7})
 
 
@@ -163,6 +164,78 @@ def test_a_run_that_never_started_is_still_told(tmp_path, with_pictures):
     summary = recorder.finish({})
     assert (summary["goals"], summary["tick_p50_ms"], recorder.problem) == (0, None, "")
     assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "report.html"}
+
+
+class Interruptions:
+    """Ctrl-C at the given calls of what it stands in for, counted from 1; the others do what they should."""
+
+    def __init__(self, *at: int, real=lambda *_: None) -> None:
+        self.at, self.real, self.calls = at, real, 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        if self.calls in self.at:
+            raise KeyboardInterrupt
+        return self.real(*arguments)
+
+
+def driven(folder, make_drive, start) -> RunRecorder:
+    """A recorder whose goal is done and not drawn yet."""
+    recorder = RunRecorder(folder, tick_s=0.1, title="test run")
+    recorder.goal_started(start)
+    for record in make_drive(3):
+        recorder.tick(record)
+    recorder.goal_done(REACHED)
+    return recorder
+
+
+@pytest.mark.parametrize("place", ["_add_pictures", "_write_report"])
+def test_ctrl_c_while_pictures_are_made_costs_only_them(
+    tmp_path, make_drive, start, monkeypatch, with_pictures, place
+):
+    interrupted = Interruptions(1)
+    monkeypatch.setattr(RunRecorder, place, lambda *_: interrupted())
+    recorder = driven(tmp_path, make_drive, start)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.finish({"seed": 7})
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert (written["reached"], written["facts"]) == (1, {"seed": 7})
+    assert recorder.finish({"seed": 7})["reached"] == 1
+    assert interrupted.calls == 1, "the second time without pictures"
+    assert not (tmp_path / "report.html").exists()
+    if place == "_add_pictures":
+        assert not (tmp_path / "drive.mp4").exists()
+
+
+def test_ctrl_c_while_the_summary_is_written_leaves_it_to_the_second_call(
+    tmp_path, make_drive, start, monkeypatch, with_pictures
+):
+    writing = Interruptions(1, real=recorder_module.write_summary)
+    monkeypatch.setattr(recorder_module, "write_summary", writing)
+    recorder = driven(tmp_path, make_drive, start)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.finish({})
+    assert recorder.finish({})["reached"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "ticks.jsonl"}
+
+
+@pytest.mark.parametrize("place", ["_add_pictures", "_write_report"])
+def test_a_picture_that_fails_costs_only_the_pictures_and_is_told(
+    tmp_path, make_drive, start, monkeypatch, with_pictures, place
+):
+    def half_imported(*_):
+        raise AttributeError("partially initialized module 'matplotlib' has no attribute 'x'\n(most likely)")
+
+    monkeypatch.setattr(RunRecorder, place, half_imported)
+    recorder = driven(tmp_path, make_drive, start)
+    recorder.draw_goal()
+    recorder.goal_started(start)  # the control: the run goes on
+    recorder.goal_done(HIT)
+    summary = recorder.finish({})
+    told = "no more pictures: AttributeError: partially initialized module 'matplotlib' has no attribute 'x'"
+    assert summary["problem"] == told
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert (written["goals"], written["problem"]) == (2, told)
 
 
 def test_a_disk_that_fills_up_is_told_in_one_line_and_does_not_end_the_drive(

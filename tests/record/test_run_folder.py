@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_wm import output_file
 from edge_wm.errors import BadInput
-from edge_wm.record import run_folder
-from edge_wm.record.run_folder import append_ticks, create_run_folder, write_atomically, write_summary
+from edge_wm.output_file import write_atomically
+from edge_wm.record.run_folder import append_ticks, create_run_folder, write_summary
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 
@@ -52,7 +53,7 @@ def test_a_full_disk_is_found_by_writing_and_leaves_nothing_behind(tmp_path, mon
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_folder.os, "fsync", full)
+    monkeypatch.setattr(output_file.os, "fsync", full)
     with pytest.raises(BadInput) as error:
         create_run_folder(tmp_path, NOW)
     assert_one_line(error, "No space left on device")
@@ -73,7 +74,7 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
     def cut(*_):
         raise OSError(errno.EIO, "power cut")
 
-    monkeypatch.setattr(run_folder.os, "fsync", cut)
+    monkeypatch.setattr(output_file.os, "fsync", cut)
     with pytest.raises(OSError, match="power cut"):
         write_atomically(path, b"new and longer")
     assert path.read_bytes() == b"old"
