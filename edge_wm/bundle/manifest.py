@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, field
 
 from edge_wm.engines.engine import TensorSpec
 from edge_wm.errors import BadInput, one_line
-from edge_wm.planner.costs import COSTS
+from edge_wm.planner.costs import COSTS, OUTCOMES
 from edge_wm.planner.icem import RING_PLANS
 
 FORMAT_VERSION = 1
@@ -345,6 +345,11 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
         m.goal is not None or not m.planner.costs.get("terminal"),
         "planner.costs: terminal is the distance to a goal, and the model takes none: leave it out",
     )
+
+    sizes = {"N": m.imagine.candidates, "H": m.imagine.horizon, "A": width}
+    for spec in m.graph_outputs("imagine"):
+        read = tuple(sizes.get(str(size), size) for size in OUTCOMES.get(spec.name, spec.shape))
+        yield spec.shape == read, f"heads: imagine gives {spec}; the planner reads it as {list(read)}"
 
     border_bytes = 0
     for role in ("observe", "imagine", "decode"):

@@ -10,7 +10,9 @@ import click
 
 from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.bundle.manifest import Graph
+from edge_wm.commands.output_option import OutputFile
 from edge_wm.errors import one_line
+from edge_wm.output_file import write_json
 
 
 @click.group("model")
@@ -20,7 +22,7 @@ def command() -> None:
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 _json = click.option(
-    "--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="Write the same facts here."
+    "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."
 )
 
 
@@ -51,16 +53,15 @@ def verify(directory: Path, json_file: Path | None, threads: int) -> int:
             else f"all {len(checks)} checks agree"
         )
     )
-    write_json(
-        json_file,
-        {
+    if json_file is not None:
+        facts = {
             "name": manifest.name,
             "version": manifest.version,
             "model_sha256": bundle.sha256,
             "passed": not failed,
             "checks": [check.facts() for check in checks],
-        },
-    )
+        }
+        write_json(json_file, facts)
     return 1 if failed else 0
 
 
@@ -72,7 +73,8 @@ def inspect(directory: Path, json_file: Path | None) -> int:
     bundle = load_bundle(directory)
     for line in _description(bundle):
         click.echo(line)
-    write_json(json_file, _facts(bundle))
+    if json_file is not None:
+        write_json(json_file, _facts(bundle))
     return 0
 
 
@@ -163,9 +165,3 @@ def _size(bundle: Bundle, graph: Graph) -> int:
 
 def _tensor(dtype: str, shape: tuple[int, ...]) -> str:
     return f"{dtype}[{','.join(map(str, shape))}]"
-
-
-def write_json(file: Path | None, facts: dict[str, Any]) -> None:
-    """Write what a command found to the file that the user named, if any."""
-    if file is not None:
-        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from edge_wm.commands.model import write_json
+from edge_wm.commands.output_option import OutputFile
 from edge_wm.commands.run_options import DEFAULT_MODEL
+from edge_wm.output_file import write_json
 
 
 @click.command("profile")
@@ -18,9 +19,7 @@ from edge_wm.commands.run_options import DEFAULT_MODEL
     default=DEFAULT_MODEL,
     help="Bundle; default: the shipped one.",
 )
-@click.option(
-    "--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="Write the same facts here."
-)
+@click.option("--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here.")
 @click.option(
     "--no-store", is_flag=True, help="Only show: do not remember the choice for `drive` and `demo`."
 )
@@ -32,7 +31,6 @@ def command(model: Path, json_file: Path | None, no_store: bool) -> int:
 
     Exit code 0: one was chosen and its slowest ticks keep the bundle's budget; 1: not so; 2: bad input.
     """
-    import msgspec
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -63,14 +61,15 @@ def command(model: Path, json_file: Path | None, no_store: bool) -> int:
     for failure in failures:
         click.echo(failure)
     budget = bundle.manifest.latency_budget_ms
-    facts = {
-        "model_sha256": bundle.sha256,
-        "machine": this_machine(),
-        "budget_ms": budget,
-        "chosen": msgspec.to_builtins(chosen.execution) if chosen else None,
-        "rows": msgspec.to_builtins(rows),
-    }
-    write_json(json_file, facts)
+    if json_file is not None:
+        facts = {
+            "model_sha256": bundle.sha256,
+            "machine": this_machine(),
+            "budget_ms": budget,
+            "chosen": chosen.execution if chosen else None,
+            "rows": rows,
+        }
+        write_json(json_file, facts)
     if chosen is None or chosen.tick_p99_ms is None:
         click.echo(f"{model}: no form of it can be used on this machine")
         return 1

@@ -15,7 +15,6 @@ from edge_wm.control.world_model_policy import POSE, WorldModelPolicy
 from edge_wm.engines.engine import EngineError, TensorSpec
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
-from edge_wm.planner.costs import OUTCOMES
 from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import BODY_VELOCITY, ActionLimits, PlanError, PlannerConfig
 from edge_wm.profile.choice import remembered
@@ -144,11 +143,6 @@ def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int =
         raise BadInput(f"{manifest.name}: its goal has shape {list(manifest.goal.shape)}; a point is x, y")
     if (POSE, (3,)) not in ((tensor.name, tensor.shape) for tensor in manifest.state):
         raise BadInput(f"{manifest.name}: its latent state has no tensor {POSE!r} of shape [3]: x, y, yaw")
-    sizes = {"N": manifest.imagine.candidates, "H": manifest.imagine.horizon, "A": len(manifest.action.names)}
-    for spec in manifest.graph_outputs("imagine"):
-        read = tuple(sizes.get(str(size), size) for size in OUTCOMES.get(spec.name, spec.shape))
-        if spec.shape != read:
-            raise BadInput(f"{manifest.name}: imagine gives {spec}; the planner reads it as {list(read)}")
     # The model was trained within its limits, the robot drives within its own: plan within both.
     allowed = ActionLimits(
         tuple(

@@ -28,6 +28,9 @@ OUTCOMES: Mapping[str, tuple[str | int, ...]] = {
     "uncertainty": ("N", "H"),
     "cost_to_go": ("N", "H"),
     "policy": ("H", "A"),
+    "reward": ("N", "H"),
+    "terminal_value": ("N",),
+    "goal_distance": ("N",),
 }
 """Shape of each outcome that a cost or the planner reads."""
 

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from edge_wm.engines.execution import Execution
+from edge_wm.output_file import write_json
 from edge_wm.profile.measure import Measured
 
 NOTICEABLY_FASTER = 0.95
@@ -74,9 +75,7 @@ def remember(model_sha256: str, chosen: Execution, rows: Iterable[Measured]) -> 
     choice = Choice(chosen, model_sha256, this_machine(), now, tuple(rows))
     file = _file(model_sha256)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(choice), indent=1))
-    partial.replace(file)
+    write_json(file, choice)
     return file
 
 

@@ -107,6 +107,15 @@ REFUSALS: dict[str, tuple[Callable[[Facts], None], str]] = {
     "an impossible dimension": (put([0], "state", 0, "shape"), "$.state[0].shape"),
     "a tensor beyond all bounds": (put([65536, 65536], "state", 0, "shape"), "more than"),
     "an unknown symbol": (put(["Q"], "heads", 1, "shape"), "$.heads[1].shape"),
+    "an outcome in another shape than the planner reads": (
+        put(["N", "H", 2], "heads", 0, "shape"),
+        "imagine gives imagined_pose float32[4,3,2]; the planner reads it as [4, 3, 3]",
+    ),
+    "a value for each step": (put(["N", 1], "heads", 1, "shape"), "the planner reads it as [4]"),
+    "a distance to no goal": (
+        lambda facts: facts.update(goal=None, planner={**facts["planner"], "costs": {"terminal": 1.0}}),
+        "planner.costs: terminal is the distance to a goal",
+    ),
     "a tensor name used twice": (
         put("pose", "observation", 1, "name"),
         "observe: tensor name used twice: pose",
