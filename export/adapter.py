@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 
 from edge_wm.bundle import manifest as mf
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
 from edge_wm.sensors.observation import Array
 
 Split = Literal["calibration", "held-out"]
@@ -131,7 +131,10 @@ def load_adapter(file: Path, checkpoint: Path | None) -> Adapter:
         raise BadInput(
             f"{file}: defines no function adapter(checkpoint) that returns an export.adapter.Adapter"
         )
-    made = make(checkpoint)
+    try:
+        made = make(checkpoint)
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise BadInput(f"{file}: adapter({checkpoint}) failed: {one_line(str(error))[:300]}") from error
     if not isinstance(made, Adapter):
         raise BadInput(f"{file}: adapter() returned {type(made).__name__}, not an export.adapter.Adapter")
     return made

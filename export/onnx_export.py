@@ -59,10 +59,22 @@ def to_fp16(model: bytes) -> bytes:
     Args:
         model: fp32 ONNX bytes.
     """
-    half = convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True)
+    whole = onnx.load_from_string(model)
+    _copy_constant_outputs(whole.graph)
+    half = convert_float_to_float16(whole, keep_io_types=True)
     half = onnx.shape_inference.infer_shapes(half)
     data: bytes = half.SerializeToString()
     return data
+
+
+def _copy_constant_outputs(graph: onnx.GraphProto) -> None:
+    """Let a node write every output that is a stored constant: the converter casts what nodes write."""
+    outputs = {value.name for value in graph.output}
+    for tensor in graph.initializer:
+        if tensor.name in outputs:
+            stored = f"{tensor.name}_stored"
+            graph.node.append(onnx.helper.make_node("Identity", [stored], [tensor.name]))
+            tensor.name = stored
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -43,9 +43,9 @@ def test_a_configuration_that_is_not_there_is_one_line_and_exit_code_2(tmp_path:
     assert not (tmp_path / "work").exists()
 
 
-def test_an_unknown_stage_names_the_stages(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert export("dream") == 2
-    assert "'distil'" in capsys.readouterr().err
+    assert "'dream'" in capsys.readouterr().err
 
 
 @pytest.fixture
