@@ -94,8 +94,8 @@ def main() -> None:
 
 
 def _report(who: Contestant, model: Path, folder: Path, episodes: int, jobs: int) -> Report:
-    settings = make_settings(folder, who.policy, model=model, precision=who.precision)
-    return evaluate_once(settings, episodes, jobs, folder / f"{str(who).replace(' ', '-')}.json")
+    settings, tasks = make_settings(folder, who.policy, model=model, precision=who.precision)
+    return evaluate_once(settings, tasks, episodes, jobs, folder / f"{str(who).replace(' ', '-')}.json")
 
 
 def _result(report: Report, ours: Report) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def _drive(bundle: Path, kind: str, config: EvaluateConfig, folder: Path, name: 
     worlds = folder / "worlds" / kind
     if not (worlds / FILE_NAME).exists():
         write_worlds(worlds, kind, config.first_seed, config.episodes)
-    settings = make_settings(worlds, "world-model", model=bundle)
-    return evaluate_once(settings, config.episodes, jobs, folder / f"{name}.{kind}.json")
+    settings, tasks = make_settings(worlds, "world-model", model=bundle)
+    return evaluate_once(settings, tasks, config.episodes, jobs, folder / f"{name}.{kind}.json")
 
 
 def _line(report: Report, first_seed: int) -> str:

@@ -71,9 +71,8 @@ def command(
     from edge_wm.evaluate.evaluation import evaluate, make_settings
     from edge_wm.evaluate.report import as_text
     from edge_wm.evaluate.runner import partial_file
-    from edge_wm.sim.tasks import load_tasks
 
-    settings = make_settings(
+    settings, tasks = make_settings(
         worlds,
         policy,  # type: ignore[arg-type]  # click has checked it
         model=model,
@@ -81,9 +80,9 @@ def command(
         seed=seed,
         robot=robot,
     )
-    count = episodes or len(load_tasks(worlds))
+    count = episodes or len(tasks)
     try:
-        report = evaluate(settings, count, jobs or os.cpu_count() or 1, json_file, compare)
+        report = evaluate(settings, tasks, count, jobs or os.cpu_count() or 1, json_file, compare)
     except KeyboardInterrupt:
         partial = partial_file(json_file) if json_file else None
         if partial is not None and partial.exists():

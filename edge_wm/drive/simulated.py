@@ -23,7 +23,7 @@ from edge_wm.sim.generator import TEST_SEEDS, generate
 from edge_wm.sim.robot_model import PREFIX
 from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.tasks import FILE_NAME, Task, check_task, load_tasks, save_tasks
-from edge_wm.sim.true_map import TrueMap, path_length
+from edge_wm.sim.true_map import TrueMap
 from edge_wm.stop_signals import on_stop_signals
 
 Point = tuple[float, float]
@@ -182,10 +182,7 @@ class SimulatedRobot:
 
 def _checked(task: Task, true_map: TrueMap) -> Task:
     """The task with the length of its shortest path.  Raises BadInput if there is none."""
-    check_task(task, true_map, str(task.world))
-    path = true_map.path(task.start[:2], task.goal)
-    assert path is not None  # check_task saw to that
-    return task._replace(geodesic_m=path_length(path))
+    return task._replace(geodesic_m=check_task(task, true_map, str(task.world)))
 
 
 def _first_task(world: Path) -> Task | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -13,6 +11,7 @@ import numpy as np
 from edge_wm.clock import SimulatedClock
 from edge_wm.control.loop import Loop, Outcome, RunResult, Tick
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
+from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import NEEDS_MODEL, PolicyName, Stage, make_policy
 from edge_wm.evaluate.statistics import spl
 from edge_wm.robot import Robot
@@ -20,8 +19,16 @@ from edge_wm.sensors.observation import Observation
 from edge_wm.sim.drivers import SimulatedBridge, SimulatedSensors
 from edge_wm.sim.frames import to_odometry_frame
 from edge_wm.sim.simulation import Simulation
-from edge_wm.sim.tasks import SUCCESS_M, TIME_LIMIT_S, Task, check_task
-from edge_wm.sim.true_map import TrueMap
+from edge_wm.sim.tasks import (
+    FILE_NAME,
+    REACHED_SLACK_M,
+    SUCCESS_M,
+    TIME_LIMIT_S,
+    Task,
+    check_task,
+    is_reached,
+)
+from edge_wm.sim.true_map import TrueMap, true_map_of
 from edge_wm.world_model import WorldModel
 
 Verdict = Literal["success", "collision", "timeout", "stopped-short", "fault"]
@@ -36,7 +43,7 @@ class Episode(msgspec.Struct, frozen=True):
         task: number of the task in ``tasks.json``.
         seed: of the robot, its noise and the moving obstacles.
         verdict: ``stopped-short``: the policy believed it had arrived and had not.
-        success: within ``SUCCESS_M`` of the goal, in time, nothing touched.
+        success: at the goal (``edge_wm.sim.tasks.is_reached``), in time, nothing touched.
         collision: touched something.
         spl: success weighted by path length.
         time_s: simulated seconds until the verdict.
@@ -77,6 +84,7 @@ class Referee:
     def __init__(self, sensors: SimulatedSensors, stage: Stage, radius_m: float) -> None:
         self._sensors, self._simulation, self._map = sensors, stage.simulation, stage.true_map
         self._goal, self._radius_m = stage.task.goal, radius_m
+        self._cost_to_go = self._map.cost_to_go(self._goal, limit_m=SUCCESS_M + REACHED_SLACK_M)
         self.min_clearance_m = math.inf
         self.verdict: Verdict | None = None
 
@@ -95,7 +103,7 @@ class Referee:
             self.verdict = "collision"
         elif self._simulation.time > TIME_LIMIT_S + 1e-6:
             self.verdict = "timeout"
-        elif self.goal_distance_m <= SUCCESS_M:
+        elif self._at_goal():
             self.verdict = "success"
         if self.verdict is not None:
             raise EpisodeOver
@@ -104,6 +112,10 @@ class Referee:
     def close(self) -> None:
         """Close the simulation."""
         self._sensors.close()
+
+    def _at_goal(self) -> bool:
+        here = self._simulation.pose[:2]
+        return is_reached(self._goal, here, self._map.cost_at(self._cost_to_go, np.array(here)))
 
     def _clearance(self) -> float:
         here = np.array(self._simulation.pose[:2])
@@ -127,6 +139,17 @@ class _StopCounter:
         self._stopping = stopping
 
 
+def check_episode(task: Task, task_number: int) -> TrueMap:
+    """The true map of ``task``, which can be tried.
+
+    Raises:
+        BadInput: it cannot; the message names the task.
+    """
+    true_map = true_map_of(task.world, task.start[:2], task.goal)
+    check_task(task, true_map, f"{task.world.parent / FILE_NAME}: task {task_number}")
+    return true_map
+
+
 def run_episode(
     index: int,
     task: Task,
@@ -141,8 +164,7 @@ def run_episode(
     Raises:
         BadInput: the task or the policy cannot be used; the message names which.
     """
-    true_map = true_map_of(task.world, task.start[:2], task.goal)
-    check_task(task, true_map, f"{task.world.parent / 'tasks.json'}: task {task_number}")
+    true_map = check_episode(task, task_number)
     clock = SimulatedClock()
     simulation = Simulation(task.world, task.start, seed, render=policy in NEEDS_MODEL)
     try:
@@ -164,6 +186,8 @@ def run_episode(
         result = loop.run(to_odometry_frame(task.start, task.goal))
         if isinstance(result.error, KeyboardInterrupt) or result.outcome is Outcome.INTERRUPTED:
             raise KeyboardInterrupt
+        if isinstance(result.error, BadInput):  # of the world: its physics diverges
+            raise result.error
         verdict = referee.verdict or _verdict_of(result)
         success = verdict == "success"
         return Episode(
@@ -190,9 +214,3 @@ def run_episode(
 def _verdict_of(result: RunResult) -> Verdict:
     """What it means that the loop ended before the referee ended the episode."""
     return "stopped-short" if result.outcome is Outcome.REACHED else "fault"
-
-
-@functools.lru_cache(maxsize=8)
-def true_map_of(world: Path, start: tuple[float, float], goal: tuple[float, float]) -> TrueMap:
-    """The true map of a world file around one task, which may be tried several times in a row."""
-    return TrueMap.from_world(world, (start, goal))

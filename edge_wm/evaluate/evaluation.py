@@ -15,7 +15,7 @@ from edge_wm.evaluate.contestants import NEEDS_MODEL, PolicyName
 from edge_wm.evaluate.report import Report, compare, make_report, read_report, write_report
 from edge_wm.evaluate.runner import Settings, episode_seed, load_model, partial_file, run_episodes
 from edge_wm.robot import DEFAULT_ROBOT, load_robot
-from edge_wm.sim.tasks import FILE_NAME, load_tasks
+from edge_wm.sim.tasks import FILE_NAME, Task, load_tasks
 
 
 def make_settings(
@@ -26,32 +26,40 @@ def make_settings(
     precision: Precision = "int8",
     seed: int = 0,
     robot: Path = DEFAULT_ROBOT,
-) -> Settings:
-    """Settings of an evaluation, with everything checked that can be before a process is started.
+) -> tuple[Settings, list[Task]]:
+    """Settings and tasks of an evaluation, with everything checked that can be before a process is started.
 
     Raises:
         BadInput: worlds, model or robot cannot be used, or the policy needs a model and has none.
     """
     load_robot(robot)
-    load_tasks(worlds)
+    tasks = load_tasks(worlds)
     settings = Settings(
         policy=policy,
         worlds=str(worlds),
-        tasks_sha256=hashlib.sha256((worlds / FILE_NAME).read_bytes()).hexdigest(),
+        tasks_sha256=_hash_of(worlds / FILE_NAME),
+        worlds_sha256=_hash_of(*sorted({task.world for task in tasks})),
         seed=seed,
         robot=str(robot),
     )
     if policy not in NEEDS_MODEL:
-        return settings
+        return settings, tasks
     if model is None:
         raise BadInput(f"--policy {policy} drives by a model: name its bundle with --model DIR")
     settings = msgspec.structs.replace(settings, model=str(model), precision=precision)
     loaded = load_model(settings)
     assert loaded is not None
-    return msgspec.structs.replace(settings, model_sha256=loaded.sha256)
+    return msgspec.structs.replace(settings, model_sha256=loaded.sha256), tasks
 
 
-def evaluate_once(settings: Settings, count: int, jobs: int, json_file: Path) -> Report:
+def _hash_of(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def evaluate_once(settings: Settings, tasks: list[Task], count: int, jobs: int, json_file: Path) -> Report:
     """The report in ``json_file`` if it is of these settings and this many episodes; else :func:`evaluate`."""
     if json_file.exists():
         report = read_report(json_file)
@@ -65,16 +73,22 @@ def evaluate_once(settings: Settings, count: int, jobs: int, json_file: Path) ->
         )
         if made_of == wanted and report.summary.n == count:
             return report
-    return evaluate(settings, count, jobs, json_file)
+    return evaluate(settings, tasks, count, jobs, json_file)
 
 
 def evaluate(
-    settings: Settings, count: int, jobs: int, json_file: Path | None = None, compare_with: Path | None = None
+    settings: Settings,
+    tasks: list[Task],
+    count: int,
+    jobs: int,
+    json_file: Path | None = None,
+    compare_with: Path | None = None,
 ) -> Report:
     """Drive ``count`` episodes in ``jobs`` processes, showing progress, and report.
 
     Args:
-        settings: who drives where.
+        settings: who drives where, and
+        tasks: which tasks; as :func:`make_settings` gave them.
         count: episodes.
         jobs: processes.
         json_file: where the report goes; episodes are kept beside it as they end, so that an interrupted evaluation
@@ -85,7 +99,7 @@ def evaluate(
         BadInput: there is nothing to compare with in ``compare_with``; see also
             :func:`edge_wm.evaluate.runner.run_episodes`.
     """
-    other = _read_comparable(compare_with, settings, count) if compare_with is not None else None
+    other = _read_comparable(compare_with, settings, tasks, count) if compare_with is not None else None
     partial = partial_file(json_file) if json_file else None
     columns = (
         TextColumn("{task.description}"),
@@ -97,7 +111,7 @@ def evaluate(
     finished = []
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(settings.policy, total=count, rates="")
-        for episode in run_episodes(settings, count, jobs, partial):
+        for episode in run_episodes(settings, tasks, count, jobs, partial):
             finished.append(episode)
             success = sum(e.success for e in finished) / len(finished)
             touched = sum(e.collision for e in finished) / len(finished)
@@ -111,10 +125,9 @@ def evaluate(
     return report
 
 
-def _read_comparable(file: Path, settings: Settings, count: int) -> Report:
+def _read_comparable(file: Path, settings: Settings, tasks: list[Task], count: int) -> Report:
     """The report in ``file``; an hour of driving is a long wait for hearing that it is of other episodes."""
     other = read_report(file)
-    tasks = load_tasks(Path(settings.worlds))
     ours = [
         (index, tasks[index % len(tasks)].world.name, index % len(tasks), episode_seed(settings.seed, index))
         for index in range(count)

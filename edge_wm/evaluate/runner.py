@@ -15,9 +15,10 @@ from edge_wm.bundle.manifest import Precision
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import PolicyName
-from edge_wm.evaluate.episode import Episode, run_episode
+from edge_wm.evaluate.episode import Episode, check_episode, run_episode
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
-from edge_wm.sim.tasks import Task, load_tasks
+from edge_wm.sim.simulation import Simulation
+from edge_wm.sim.tasks import Task
 from edge_wm.worker_pool import worker_pool
 from edge_wm.world_model import WorldModel
 
@@ -29,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True):
         policy: who drives.
         worlds: folder with ``tasks.json``.
         tasks_sha256: of ``tasks.json``.
+        worlds_sha256: of the world files that it names.
         seed: from which every episode's seed is derived.
         model: bundle, and its hash; None for a policy without a model.
         precision: of the model's graphs.
@@ -38,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
     policy: PolicyName
     worlds: str
     tasks_sha256: str
+    worlds_sha256: str
     seed: int
     model: str | None = None
     model_sha256: str | None = None
@@ -57,13 +60,17 @@ def episode_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
-def run_episodes(settings: Settings, count: int, jobs: int, partial: Path | None) -> Iterator[Episode]:
+def run_episodes(
+    settings: Settings, tasks: list[Task], count: int, jobs: int, partial: Path | None
+) -> Iterator[Episode]:
     """Yield the episodes 0 .. ``count`` - 1, in the order in which they end.
 
-    Episode ``k`` tries task ``k`` modulo the number of tasks, each time round with another robot.
+    Episode ``k`` tries task ``k`` modulo the number of tasks, each time round with another robot.  All tasks are checked
+    before the first is tried.
 
     Args:
         settings: what to evaluate.
+        tasks: of the folder of worlds.
         count: how many episodes.
         jobs: how many processes; 1 runs them in this one.
         partial: file of JSON lines to which episodes are added as they end; those that it has already, of the
@@ -75,7 +82,6 @@ def run_episodes(settings: Settings, count: int, jobs: int, partial: Path | None
     done = _read_partial(partial, settings) if partial else {}
     done = {index: episode for index, episode in done.items() if index < count}
     yield from done.values()
-    tasks = load_tasks(Path(settings.worlds))
     todo = [Job(index, index % len(tasks)) for index in range(count) if index not in done]
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(_append(partial, settings)) if partial else None
@@ -87,11 +93,17 @@ def run_episodes(settings: Settings, count: int, jobs: int, partial: Path | None
 
 
 def _episodes(settings: Settings, tasks: list[Task], todo: list[Job], jobs: int) -> Iterator[Episode]:
+    needed = sorted({job.task for job in todo})
     if jobs == 1 or len(todo) <= 1:
         worker = Worker(settings, tasks)
+        for task in needed:
+            worker.check(task)
         yield from map(worker.run, todo)
         return
     with worker_pool(min(jobs, len(todo)), _start_worker, (settings, tasks)) as pool:
+        for refusal in pool.imap(_check, needed):
+            if refusal is not None:
+                raise BadInput(refusal)
         for result in pool.imap_unordered(_work, todo):
             if isinstance(result, str):
                 raise BadInput(result)
@@ -106,6 +118,11 @@ class Worker:
         self._robot: Robot = load_robot(settings.robot)
         self._model = load_model(settings)
 
+    def check(self, task: int) -> None:
+        """Raise BadInput if the task cannot be tried."""
+        check_episode(self._tasks[task], task)
+        Simulation(self._tasks[task].world, self._tasks[task].start, render=False)
+
     def run(self, job: Job) -> Episode:
         """Run one episode."""
         seed = episode_seed(self._settings.seed, job.index)
@@ -114,15 +131,21 @@ class Worker:
 
 
 def load_model(settings: Settings) -> WorldModel | None:
-    """The model of the settings, on one thread: the processes share the cores."""
+    """The model of the settings, on one thread: the processes share the cores.
+
+    Raises:
+        BadInput: it cannot be loaded, or was made for another robot.
+    """
     if settings.model is None:
         return None
     from edge_wm.bundle.load import load_bundle
+    from edge_wm.drive.pilot import refuse_misfit
 
     precision: Precision = settings.precision or "int8"
     bundle = load_bundle(
         Path(settings.model), roles=("observe", "imagine"), precisions=(precision,), golden=False
     )
+    refuse_misfit(load_robot(settings.robot), bundle)
     return WorldModel(bundle, Execution(precision=precision))
 
 
@@ -139,8 +162,20 @@ def _start_worker(settings: Settings, tasks: list[Task]) -> None:
         _worker = str(error)
 
 
+def _check(task: int) -> str | None:
+    """Say in a line why the task cannot be tried: exceptions with arguments of their own do not cross processes."""
+    assert _worker is not None
+    if isinstance(_worker, str):
+        return _worker
+    try:
+        _worker.check(task)
+    except BadInput as error:
+        return str(error)
+    return None
+
+
 def _work(job: Job) -> Episode | str:
-    """Run one episode, or say in a line why not: exceptions with arguments of their own do not cross processes."""
+    """Run one episode, or say in a line why not."""
     assert _worker is not None
     if isinstance(_worker, str):
         return _worker

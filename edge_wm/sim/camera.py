@@ -22,10 +22,15 @@ def _graphics() -> Any:
         context = mujoco.GLContext(TOP_VIEW_SIZE, TOP_VIEW_SIZE)
         context.make_current()
     except Exception as error:  # whatever the driver raises, the cure is the same
-        raise BadInput(
-            "the simulated camera needs an OpenGL library: run  sudo apt install libegl1 libgl1 libegl-mesa0"
-        ) from error
+        raise _no_graphics(error) from error
     return context
+
+
+def _no_graphics(error: Exception) -> BadInput:
+    return BadInput(
+        f"the simulated camera cannot draw ({' '.join(str(error).split())}): run"
+        "  sudo apt install libegl1 libgl1 libegl-mesa0  and leave MUJOCO_GL unset, or set it to egl"
+    )
 
 
 class _OffscreenView:
@@ -34,14 +39,17 @@ class _OffscreenView:
     def __init__(self, model: Any, width: int, height: int) -> None:
         self._gl = _graphics()
         self.model = model
-        model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-        model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = 0
         model.light_castshadow[:] = 0
         model.mat_reflectance[:] = 0.0
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        self._scene = mujoco.MjvScene(model, maxgeom=2000)
+        try:
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        except mujoco.FatalError as error:
+            raise _no_graphics(error) from error
+        self._scene = mujoco.MjvScene(model, maxgeom=max(2000, 2 * model.ngeom))
         self._options = mujoco.MjvOption()
+        self._options.geomgroup[:] = 1
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._rgb = np.empty((height, width, 3), dtype=np.uint8)
         self._depth = np.empty((height, width), dtype=np.float32)

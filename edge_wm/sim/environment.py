@@ -21,7 +21,7 @@ from edge_wm.sim import robot_model as rm
 from edge_wm.sim.camera import top_view
 from edge_wm.sim.generator import KINDS, generate
 from edge_wm.sim.simulation import Simulation
-from edge_wm.sim.tasks import SUCCESS_M, TIME_LIMIT_S
+from edge_wm.sim.tasks import TIME_LIMIT_S, is_reached
 from edge_wm.sim.top_view import draw_goal
 from firmware_bridge.bridge import Command
 
@@ -158,9 +158,9 @@ class Navigate(gymnasium.Env[dict[str, Array], Array]):
         return {**simulation.observe().arrays, "goal": goal}
 
     def _info(self, simulation: Simulation) -> dict[str, Any]:
-        near = math.dist(simulation.pose[:2], self._world.goal) <= SUCCESS_M
+        reached = is_reached(self._world.goal, simulation.pose[:2], self._left_m)
         return {
-            "success": near and not simulation.contact,
+            "success": reached and not simulation.contact,
             "contact": simulation.contact,
             "pose": simulation.pose,
             "geodesic_m": self._left_m,

@@ -1,4 +1,4 @@
-"""Moving obstacles: the bodies of a world whose name starts with ``moving_``."""
+"""Moving obstacles: the bodies of a world whose name starts with ``moving_``, and what hangs on them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,31 @@ import mujoco
 import numpy as np
 
 from edge_wm.sensors.observation import Array
+from edge_wm.sim.world_file import MOVING
 
-PREFIX = "moving_"
 SPEED_MPS = (0.1, 0.3)
 
 
+def moving_bodies(model: Any) -> Array:
+    """Which bodies of a compiled model move, bool[nbody]."""
+    moving = np.zeros(model.nbody, dtype=bool)
+    for body in range(1, model.nbody):  # a parent comes before its children
+        moving[body] = moving[model.body_parentid[body]] or model.body(body).name.startswith(MOVING)
+    return moving
+
+
 class Movers:
-    """Carries every limited slide joint of a ``moving_`` body back and forth across its range.
+    """Carries every limited slide joint of a moving body back and forth across its range.
 
     Joints that the world drives by an actuator of its own, and free joints, are left to the physics.
     """
 
     def __init__(self, model: Any, rng: np.random.Generator) -> None:
-        bodies = [b for b in range(model.nbody) if model.body(b).name.startswith(PREFIX)]
-        driven = set(model.actuator_trnid[:, 0].tolist())
+        moving, driven = moving_bodies(model), _driven_joints(model)
         self._joints = [
             j
             for j in range(model.njnt)
-            if int(model.jnt_bodyid[j]) in bodies
+            if moving[model.jnt_bodyid[j]]
             and model.jnt_type[j] == mujoco.mjtJoint.mjJNT_SLIDE
             and model.jnt_limited[j]
             and j not in driven
@@ -35,7 +42,7 @@ class Movers:
         self._low, self._high = model.jnt_range[self._joints].T.reshape(2, -1)
         self._speed = rng.uniform(*SPEED_MPS, len(self._joints))
         self._phase = rng.uniform(0.0, 2.0, len(self._joints))
-        self._geoms = [g for g in range(model.ngeom) if int(model.geom_bodyid[g]) in bodies]
+        self._geoms = [g for g in range(model.ngeom) if moving[model.geom_bodyid[g]]]
         self._radius = np.array(
             [
                 float(np.hypot(*model.geom_size[g][:2]))
@@ -58,3 +65,17 @@ class Movers:
         """Bounding discs float64[M, 3] (x, y, radius) of the moving geoms."""
         centres: Array = data.geom_xpos[self._geoms][:, :2].reshape(-1, 2)
         return np.column_stack([centres, self._radius])
+
+
+def _driven_joints(model: Any) -> set[int]:
+    """Joints that actuators of the world drive, directly or by a tendon along joints."""
+    driven: set[int] = set()
+    for kind, target in zip(model.actuator_trntype, model.actuator_trnid[:, 0], strict=True):
+        if kind in (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT):
+            driven.add(int(target))
+        elif kind == mujoco.mjtTrn.mjTRN_TENDON:
+            first = model.tendon_adr[target]
+            wraps = slice(first, first + model.tendon_num[target])
+            along = model.wrap_type[wraps] == mujoco.mjtWrap.mjWRAP_JOINT
+            driven.update(model.wrap_objid[wraps][along].tolist())
+    return driven

@@ -36,6 +36,8 @@ PREFIX = "robot_"
 CHASSIS_GEOM = PREFIX + "chassis"
 CAMERA_NAME = PREFIX + "camera"
 BODY_NAME = PREFIX + "base"
+UNSEEN_GROUP = 5
+"""Group of the geoms that cannot be touched: the range ring looks through them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,11 @@ def robot_mjcf(imperfections: Imperfections) -> str:
     # A MuJoCo camera looks along its -z with +y up: x axis to the robot's right, y axis tilted up.
     axes = f"0 -1 0 {math.sin(pitch):.6f} 0 {math.cos(pitch):.6f}"
     wheel = f'type="ellipsoid" size="{WHEEL_RADIUS_M} {WHEEL_RADIUS_M} 0.01" euler="90 0 0" mass="0.05"'
-    grip = f'friction="{imperfections.friction:.4f} 0.005 0.0001" condim="4" rgba="0.1 0.1 0.1 1"'
+    touchable = 'contype="2147483647" conaffinity="2147483647"'  # whatever bits a world's geoms have
+    grip = f'{touchable} friction="{imperfections.friction:.4f} 0.005 0.0001" condim="4" rgba="0.1 0.1 0.1 1"'
     caster = (
-        'type="sphere" size="0.012" friction="0.01 0.001 0.0001" condim="3" mass="0.01" rgba="0.3 0.3 0.3 1"'
+        f'{touchable} type="sphere" size="0.012" friction="0.01 0.001 0.0001" condim="3" mass="0.01"'
+        ' rgba="0.3 0.3 0.3 1"'
     )
     motors = "".join(
         f'<general name="{side}_motor" joint="{side}_wheel" dyntype="filterexact"'
@@ -114,7 +118,7 @@ def robot_mjcf(imperfections: Imperfections) -> str:
   <worldbody>
     <body name="base">
       <freejoint name="free"/>
-      <geom name="chassis" type="cylinder" size="{CHASSIS_RADIUS_M} {half_height:.4f}"
+      <geom name="chassis" {touchable} type="cylinder" size="{CHASSIS_RADIUS_M} {half_height:.4f}"
             pos="0 0 {middle:.4f}" mass="{0.8 + imperfections.payload_kg:.4f}" friction="0.3 0.005 0.0001"
             rgba="0.9 0.45 0.1 1"/>
       <geom name="nose" type="box" size="0.012 0.03 0.006" pos="0.09 0 {CHASSIS_TOP_M + 0.006:.4f}"

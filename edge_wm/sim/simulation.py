@@ -15,6 +15,7 @@ from edge_wm.sensors.observation import NO_READING, Array, Observation
 from edge_wm.sim import robot_model as rm
 from edge_wm.sim.camera import CameraEffects, WorldCamera
 from edge_wm.sim.movers import Movers
+from edge_wm.sim.world_file import read_world, refusals, world_name
 from firmware_bridge import Command
 
 TIMESTEP_S = 0.004
@@ -22,6 +23,11 @@ CONTACT_CHECK_S = 0.02
 """How often contacts are looked at within a tick; a touch lasts longer than this at our speeds."""
 NEAR_PLANE_M = 0.02
 """Nothing comes nearer to the lens: it lies inside of the chassis's edge."""
+STAND_M = 0.02
+STAND_RAD = math.radians(3.0)
+STAND_MPS = 0.01
+"""A robot that is further above or below z = 0 than this at its start, more tilted or still sinking, does not stand."""
+UNSTABLE = tuple(int(getattr(mujoco.mjtWarning, f"mjWARN_BADQ{name}")) for name in ("POS", "VEL", "ACC"))
 
 
 class Simulation:
@@ -37,7 +43,7 @@ class Simulation:
         render: whether observations carry camera frames; without, ``camera`` is left out.
 
     Raises:
-        BadInput: if MuJoCo refuses the world.
+        BadInput: MuJoCo refuses the world, or the robot cannot stand at the start.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class Simulation:
     ) -> None:
         self.rng = np.random.default_rng([seed, 0x51])
         self.imperfections = imperfections or rm.draw_imperfections(np.random.default_rng([seed, 0x52]))
+        self._world_name = world_name(world)
         self.model = _compile(world, start, self.imperfections)
         self.data = mujoco.MjData(self.model)
         self._base = self.model.body(rm.BODY_NAME).id
@@ -68,7 +75,8 @@ class Simulation:
         ).ravel()
         self._ring_distance = np.empty(self._ring_bearings.size)
         self._ring_geom = np.empty(self._ring_bearings.size, dtype=np.int32)
-        self._ring_group = np.ones(6, dtype=np.uint8)
+        self._ring_group = np.ones(mujoco.mjNGROUP, dtype=np.uint8)
+        self._ring_group[rm.UNSEEN_GROUP] = 0
         self._pending: deque[tuple[float, Command]] = deque()
         self._sequence = 0
         self.contact = False
@@ -81,9 +89,22 @@ class Simulation:
 
     def _settle(self) -> None:
         """Let the robot sink onto its wheels before time starts."""
+        self._note_contact()  # before whatever it overlaps pushes it out
         mujoco.mj_step(self.model, self.data, nstep=50)
         self.data.time = 0.0
+        self._check_stability()
         self._note_contact()
+        self._check_stance()
+
+    def _check_stance(self) -> None:
+        x, y, z = self.data.xpos[self._base]
+        tilt = math.acos(min(1.0, self.data.xmat[self._base][8]))
+        sinking = abs(self.data.cvel[self._base][5])
+        place = f"{self._world_name}: the robot cannot stand at its start ({x:.2f}, {y:.2f})"
+        if abs(z) > STAND_M or tilt > STAND_RAD or sinking > STAND_MPS:
+            raise BadInput(f"{place}: there is no hard, level floor at z = 0 under it")
+        if self.contact:
+            raise BadInput(f"{place}: it touches something there")
 
     @property
     def time(self) -> float:
@@ -98,7 +119,11 @@ class Simulation:
         return float(x), float(y), math.atan2(forward[3], forward[0])
 
     def step(self, command: Command, seconds: float) -> None:
-        """Advance the world while ``command`` is in force (after the robot's action delay)."""
+        """Advance the world while ``command`` is in force (after the robot's action delay).
+
+        Raises:
+            BadInput: the physics of the world diverges.
+        """
         self._pending.append((self.time + self.imperfections.action_delay_s, command))
         before = self._remember_motion()
         chunk = round(CONTACT_CHECK_S / TIMESTEP_S)
@@ -107,6 +132,7 @@ class Simulation:
                 self._drive(self._pending.popleft()[1])
             self._movers.advance(self.data)
             mujoco.mj_step(self.model, self.data, nstep=chunk)
+            self._check_stability()
             self._note_contact()
         mujoco.mj_kinematics(self.model, self.data)  # a step leaves positions as they were at its beginning
         wheel_before, pose_before = before
@@ -161,6 +187,13 @@ class Simulation:
             moving = abs(rim) > self.imperfections.dead_zone_mps
             self.data.ctrl[motor] = rim * gain / rm.WHEEL_RADIUS_M if moving else 0.0
 
+    def _check_stability(self) -> None:
+        if any(self.data.warning[kind].number for kind in UNSTABLE):
+            raise BadInput(
+                f"{self._world_name}: the physics of the world diverges: look for masses, springs and forces that"
+                f" are too extreme for steps of {TIMESTEP_S} s"
+            )
+
     def _note_contact(self) -> None:
         if self.data.ncon and (self.data.contact.geom == self._chassis).any():
             self.contact = True
@@ -200,21 +233,27 @@ class Simulation:
 
 def _compile(world: str | Path, start: tuple[float, float, float], flaws: rm.Imperfections) -> Any:
     """Attach the robot to the world at ``start`` and compile the two into one MuJoCo model."""
-    try:
-        spec = (
-            mujoco.MjSpec.from_file(str(world))
-            if isinstance(world, Path)
-            else mujoco.MjSpec.from_string(world)
-        )
-        x, y, yaw = start
+    spec = read_world(world)
+    x, y, yaw = start
+    with refusals(world):
         frame = spec.worldbody.add_frame(pos=[x, y, 0.0], quat=[math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)])
         spec.attach(mujoco.MjSpec.from_string(rm.robot_mjcf(flaws)), frame=frame, prefix=rm.PREFIX)
         model = spec.compile()
-    except (ValueError, OSError, mujoco.FatalError) as error:
-        where = world if isinstance(world, Path) else "generated world"
-        raise BadInput(f"{where}: MuJoCo refuses the world: {' '.join(str(error).split())}") from error
     # MuJoCo's near plane is a share of the world's size: in a large room the camera would look through what is close.
     model.vis.map.znear = NEAR_PLANE_M / model.stat.extent
     model.opt.timestep = TIMESTEP_S
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    model.opt.disableflags = (
+        mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    )  # physics that diverges must not begin anew
+    model.geom_margin[:] = model.geom_gap[:] = 0.0  # to touch is to touch
+    _show_the_ring_what_can_be_touched(model)
     return model
+
+
+def _show_the_ring_what_can_be_touched(model: Any) -> None:
+    """Sort the geoms so that the range ring sees those that collide, and no other."""
+    solid = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    model.geom_group[:] = np.where(solid, model.geom_group % rm.UNSEEN_GROUP, rm.UNSEEN_GROUP)
+    for colours in (model.geom_rgba, model.mat_rgba):  # MuJoCo's rays pass through what is wholly transparent
+        colours[:, 3] = np.maximum(colours[:, 3], 1e-3)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from edge_wm.errors import BadInput
 from edge_wm.sim import robot_model as rm
-
-if TYPE_CHECKING:
-    from edge_wm.sim.true_map import TrueMap
+from edge_wm.sim.true_map import TrueMap, path_length, true_map_of
 
 FILE_NAME = "tasks.json"
 SUCCESS_M = 0.3
 """A goal is reached when the robot's centre is this near to it."""
+REACHED_SLACK_M = 0.1
+"""How much longer than that the way to it may be: two cells of the true map, which cannot be more exact."""
 TIME_LIMIT_S = 60.0
 MAP_ERROR_M = 0.01
 """How far the true map's clearance may be off between its cells."""
@@ -66,10 +66,10 @@ def load_tasks(directory: Path) -> list[Task]:
     for number, entry in enumerate(entries):
         where = f"{file}: task {number}"
         path = directory / entry.world
-        if path.suffix != ".xml":
-            path = path.with_name(path.name + ".xml")
         if not path.is_file():
-            raise BadInput(f"{where}: there is no world {path}")
+            path = directory / f"{entry.world}.xml"
+        if not path.is_file():
+            raise BadInput(f"{where}: there is no world {directory / entry.world}")
         numbers = (*entry.start, *entry.goal)
         if not all(math.isfinite(value) for value in numbers):
             raise BadInput(f"{where}: start and goal must be finite numbers")
@@ -82,10 +82,24 @@ def load_tasks(directory: Path) -> list[Task]:
     return tasks
 
 
-def check_task(task: Task, true_map: TrueMap, where: str) -> None:
-    """Raise BadInput if the start or the goal lies inside something, or no way leads from one to the other.
+def is_reached(goal: tuple[float, float], here: tuple[float, float], path_m: float) -> bool:
+    """Whether the robot's centre ``here`` counts as at the goal: near it, and not on the other side of a wall.
+
+    Args:
+        goal: x, y, metres.
+        here: x, y, metres.
+        path_m: length of the shortest path between them.
+    """
+    return math.dist(here, goal) <= SUCCESS_M and path_m <= SUCCESS_M + REACHED_SLACK_M
+
+
+def check_task(task: Task, true_map: TrueMap, where: str) -> float:
+    """Check that neither start nor goal lies inside something; return the length (m) of the shortest path between them.
 
     A goal may be closer to a wall than the robot can come: it counts as reached from ``SUCCESS_M`` away.
+
+    Raises:
+        BadInput: one of them does, or there is no path.
     """
     for name, point, needed in (
         ("start", task.start[:2], rm.CHASSIS_RADIUS_M - MAP_ERROR_M),
@@ -96,8 +110,10 @@ def check_task(task: Task, true_map: TrueMap, where: str) -> None:
             raise BadInput(f"{place} lies outside the world")
         if float(true_map.clearance_at(np.array(point))) <= needed:
             raise BadInput(f"{place} is inside a wall or obstacle")
-    if true_map.path(task.start[:2], task.goal) is None:
+    path = true_map.path(task.start[:2], task.goal)
+    if path is None:
         raise BadInput(f"{where}: no path leads from the start to the goal")
+    return path_length(path)
 
 
 def save_tasks(directory: Path, tasks: list[Task]) -> None:
@@ -113,11 +129,5 @@ def save_tasks(directory: Path, tasks: list[Task]) -> None:
 
 
 def _geodesic(path: Path, entry: TaskEntry, where: str) -> float:
-    from edge_wm.sim.true_map import TrueMap, path_length
-
-    true_map = TrueMap.from_world(path, (entry.start[:2], entry.goal))
-    task = Task(path, entry.start, entry.goal, 0.0)
-    check_task(task, true_map, where)
-    route = true_map.path(entry.start[:2], entry.goal)
-    assert route is not None  # check_task saw to that
-    return path_length(route)
+    true_map = true_map_of(path, entry.start[:2], entry.goal)
+    return check_task(Task(path, entry.start, entry.goal, 0.0), true_map, where)

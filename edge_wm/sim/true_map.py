@@ -1,39 +1,29 @@
 """The true map of a world: clearance everywhere, shortest paths, and the cost to go to a goal.
 
 Only simulation knows it.  It labels training data, scores episodes and drives the oracle; the runtime on a robot
-never sees it.  Every static geom is reduced to its footprint within the robot's height: a disc or a convex
-polygon.
+never sees it.  Every static geom is reduced to its footprint within the robot's height.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
-from scipy.spatial import ConvexHull, QhullError
 
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
 from edge_wm.sim import robot_model as rm
-from edge_wm.sim.movers import PREFIX
+from edge_wm.sim.footprints import Footprint, bounds_of, footprints_of
+from edge_wm.sim.world_file import read_world, refusals, world_name
 
 CELL_M = 0.05
-MARGIN_M = 0.3
-"""Width of the border around the outermost geoms."""
-OPEN_M = 5.0
-"""How far beyond the outermost geoms a start or goal may lie in a world without walls around it."""
-GROUND_TOP_M = 0.012
-"""What ends below this is ground: the chassis passes over it."""
-ROBOT_TOP_M = 0.15
-"""What begins above this is overhead."""
 COMFORT_M = 0.4
 """Clearance (from the robot's centre) from which on a path costs no more than its length."""
 WALL_FACTOR = 2.0
@@ -43,44 +33,12 @@ SNAP_M = 0.2
 """A start or goal closer to things than the robot's centre can come stands for the free place this near to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disc:
-    """Footprint of an upright cylinder, capsule or sphere."""
-
-    x: float
-    y: float
-    radius: float
-
-    def distance(self, points: Array) -> Array:
-        """Signed distance (m) of ``points[P, 2]``."""
-        distance: Array = np.hypot(points[:, 0] - self.x, points[:, 1] - self.y) - self.radius
-        return distance
-
-
-@dataclass(frozen=True, slots=True)
-class Polygon:
-    """Convex footprint; ``corners[K, 2]`` counter-clockwise."""
-
-    corners: Array
-
-    def distance(self, points: Array) -> Array:
-        """Signed distance (m) of ``points[P, 2]``, negative inside."""
-        nearest = np.full(len(points), np.inf)
-        inside = np.full(len(points), -np.inf)
-        for a, b in zip(self.corners, np.roll(self.corners, -1, axis=0), strict=True):
-            edge = b - a
-            length = float(np.hypot(*edge))
-            if length < 1e-9:
-                continue
-            along = np.clip(((points - a) @ edge) / length**2, 0.0, 1.0)
-            gap = points - (a + along[:, None] * edge)
-            nearest = np.minimum(nearest, np.hypot(gap[:, 0], gap[:, 1]))
-            inside = np.maximum(inside, (points - a) @ np.array([edge[1], -edge[0]]) / length)
-        return np.where(inside < 0, inside, nearest)
-
-
 class TrueMap:
     """Clearance grid of a world, and shortest paths on it.
+
+    Args:
+        footprints: of what stands in it.
+        bounds: rectangle (x_min, y_min, x_max, y_max) to map, metres.
 
     Attributes:
         origin: world position (x, y) of the centre of cell (0, 0).
@@ -88,8 +46,8 @@ class TrueMap:
             +y, column along +x; negative inside things.
     """
 
-    def __init__(self, footprints: list[Disc | Polygon], around: Sequence[tuple[float, float]] = ()) -> None:
-        low, high = _bounds(footprints, around)
+    def __init__(self, footprints: Sequence[Footprint], bounds: tuple[float, float, float, float]) -> None:
+        low, high = np.array(bounds[:2]), np.array(bounds[2:])
         columns, rows = np.ceil((high - low) / CELL_M).astype(int) + 1
         self.origin = low
         xs = low[0] + np.arange(columns) * CELL_M
@@ -97,14 +55,17 @@ class TrueMap:
         points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
         nearest = np.full(len(points), 10.0)
         for footprint in footprints:
-            np.minimum(nearest, footprint.distance(points), out=nearest)
+            near = footprint.least_distance(points) < nearest
+            nearest[near] = np.minimum(nearest[near], footprint.distance(points[near]))
         self.clearance = nearest.reshape(rows, columns).astype(np.float32)
+        self._footprints = footprints
         self._edges: dict[float, Any] = {}
 
     @classmethod
     def from_model(cls, model: Any, around: Sequence[tuple[float, float]] = ()) -> TrueMap:
         """Read the footprints off a compiled model (with or without a robot in it)."""
-        return cls(_footprints(model), around)
+        footprints = footprints_of(model, "the world")
+        return cls(footprints, bounds_of(footprints, around, "the world"))
 
     @classmethod
     def from_world(cls, world: str | Path, around: Sequence[tuple[float, float]] = ()) -> TrueMap:
@@ -116,14 +77,10 @@ class TrueMap:
                 world need not have walls around it.
 
         Raises:
-            BadInput: MuJoCo refuses the world, or there is nothing in it.
+            BadInput: MuJoCo refuses the world, there is nothing in it, or something that cannot be mapped.
         """
-        try:
-            if isinstance(world, Path):
-                return cls.from_model(mujoco.MjModel.from_xml_path(str(world)), around)
-            return cls.from_model(mujoco.MjModel.from_xml_string(world), around)
-        except ValueError as error:
-            raise BadInput(f"{world}: MuJoCo refuses the world: {' '.join(str(error).split())}") from error
+        footprints = _footprints_in(world)
+        return cls(footprints, bounds_of(footprints, around, world_name(world)))
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -136,13 +93,18 @@ class TrueMap:
         """Clearance (m) at ``points[..., 2]``, bilinear between cells."""
         return self._sample(self.clearance, points, 10.0)
 
-    def cost_to_go(self, goal: tuple[float, float], wall_factor: float = 0.0) -> Array:
+    def cost_to_go(
+        self, goal: tuple[float, float], wall_factor: float = 0.0, limit_m: float = math.inf
+    ) -> Array:
         """Length of the shortest collision-free path from each cell to ``goal``.
 
         Returns:
-            float32[rows, columns] in metres (weighted metres if ``wall_factor`` > 0), infinity where there is none.
+            float32[rows, columns] in metres (weighted metres if ``wall_factor`` > 0), infinity where there is none
+            or it is longer than ``limit_m``.
         """
-        cost = dijkstra(self._graph(wall_factor), directed=False, indices=self._free_cell(goal))
+        cost = dijkstra(
+            self._graph(wall_factor), directed=False, indices=self._free_cell(goal), limit=limit_m
+        )
         grid: Array = cost.reshape(self.clearance.shape).astype(np.float32)
         return grid
 
@@ -217,7 +179,7 @@ class TrueMap:
         return int(row * columns + column)
 
     def _free_cell(self, point: tuple[float, float]) -> int:
-        """The point's cell, or the nearest one that the robot's centre can be in, if that is near enough."""
+        """The point's cell, or the nearest that the robot's centre can be in, if it is near enough and in sight."""
         cell = self._cell(point)
         row, column = divmod(cell, self.clearance.shape[1])
         if self.clearance[row, column] > PATH_CLEARANCE_M:
@@ -226,10 +188,14 @@ class TrueMap:
         top, left = max(0, row - reach), max(0, column - reach)
         around = self.clearance[top : row + reach + 1, left : column + reach + 1]
         rows, columns = np.nonzero(around > PATH_CLEARANCE_M)
-        if not len(rows):
-            return cell
-        nearest = int(np.hypot(rows + top - row, columns + left - column).argmin())
-        return int((rows[nearest] + top) * self.clearance.shape[1] + columns[nearest] + left)
+        rows, columns = rows + top, columns + left
+        here = np.array(point, dtype=np.float64)
+        things = [f for f in self._footprints if f.least_distance(here[None])[0] < 2.0 * SNAP_M]
+        for nearest in np.hypot(rows - row, columns - column).argsort(kind="stable"):
+            there = self.origin + CELL_M * np.array([columns[nearest], rows[nearest]])
+            if not any(thing.crosses(here, there) for thing in things):
+                return int(rows[nearest] * self.clearance.shape[1] + columns[nearest])
+        return cell
 
     def _graph(self, wall_factor: float) -> Any:
         """Sparse graph of the free cells, eight neighbours, edges weighted by length and closeness to walls."""
@@ -264,99 +230,29 @@ def path_length(path: Array) -> float:
     return float(np.hypot(*np.diff(path, axis=0).T).sum())
 
 
-def _footprints(model: Any) -> list[Disc | Polygon]:
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    footprints = []
-    for geom in range(model.ngeom):
-        body = model.body(int(model.geom_bodyid[geom]))
-        root = model.body(int(body.rootid[0])).name
-        if root == rm.BODY_NAME or root.startswith(PREFIX) or body.name.startswith(PREFIX):
-            continue
-        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
-            continue
-        footprint = _footprint(model, data, geom)
-        if footprint is not None:
-            footprints.append(footprint)
-    if not footprints:
-        raise BadInput("the world has no obstacle or wall that the robot could meet")
-    return footprints
+def true_map_of(world: Path, start: tuple[float, float], goal: tuple[float, float]) -> TrueMap:
+    """The true map of a world file around one task.  Tasks that need the same part of a world share its map.
+
+    Raises:
+        BadInput: see :meth:`TrueMap.from_world`.
+    """
+    modified_ns = world.stat().st_mtime_ns
+    footprints = _footprints_in_file(world, modified_ns)
+    return _map_of_file(world, modified_ns, bounds_of(footprints, (start, goal), str(world)))
 
 
-def _footprint(model: Any, data: Any, geom: int) -> Disc | Polygon | None:
-    """What the robot would meet of one geom: None if it is ground or overhead."""
-    kind = mujoco.mjtGeom(int(model.geom_type[geom]))
-    centre, axes = data.geom_xpos[geom], data.geom_xmat[geom].reshape(3, 3)
-    size = model.geom_size[geom]
-    upright = abs(axes[2, 2]) > 0.999
-    if kind == mujoco.mjtGeom.mjGEOM_PLANE:
-        return None if upright else _slab_behind(centre, axes)
-    if kind == mujoco.mjtGeom.mjGEOM_HFIELD:
-        return None
-    corners = _hull_points(model, geom, kind, size) @ axes.T + centre
-    if corners[:, 2].max() < GROUND_TOP_M or corners[:, 2].min() > ROBOT_TOP_M:
-        return None
-    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        off = max(0.0, centre[2] - ROBOT_TOP_M)  # a raised ball meets the robot below its equator
-        return Disc(centre[0], centre[1], math.sqrt(max(size[0] ** 2 - off**2, 0.0)))
-    if upright and kind in (mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE):
-        return Disc(centre[0], centre[1], size[0])
-    try:
-        flat = corners[:, :2]
-        return Polygon(flat[ConvexHull(flat).vertices])
-    except QhullError:
-        return None  # no area: an upright sheet without thickness cannot be touched
+@functools.lru_cache(maxsize=8)
+def _map_of_file(world: Path, modified_ns: int, bounds: tuple[float, float, float, float]) -> TrueMap:
+    return TrueMap(_footprints_in_file(world, modified_ns), bounds)
 
 
-def _hull_points(model: Any, geom: int, kind: Any, size: Array) -> Array:
-    """Points float64[P, 3], in the geom's frame, whose convex hull encloses it."""
-    if kind == mujoco.mjtGeom.mjGEOM_MESH:
-        mesh = int(model.geom_dataid[geom])
-        first, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
-        vertices: Array = model.mesh_vert[first : first + count].astype(np.float64)
-        return vertices
-    if kind == mujoco.mjtGeom.mjGEOM_BOX:
-        corners: Array = np.array(np.meshgrid(*([-s, s] for s in size))).reshape(3, -1).T
-        return corners
-    angle = np.linspace(0.0, math.tau, 24, endpoint=False)
-    ring = np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=1)
-    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        return np.concatenate([ring * size[0] + [0, 0, z] for z in (-size[1], size[1])])
-    if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
-        latitudes = np.linspace(-math.pi / 2, math.pi / 2, 9)
-        return np.concatenate([(ring * math.cos(a) + [0, 0, math.sin(a)]) * size for a in latitudes])
-    # Sphere and capsule: two half balls, the sphere's with no cylinder between them.
-    half = size[1] if kind == mujoco.mjtGeom.mjGEOM_CAPSULE else 0.0
-    latitudes = np.linspace(0.0, math.pi / 2, 5)
-    cap = np.concatenate([(ring * math.cos(a) + [0, 0, math.sin(a)]) * size[0] for a in latitudes])
-    return np.concatenate([cap + np.array([0, 0, half]), cap * np.array([1, 1, -1]) - np.array([0, 0, half])])
+@functools.lru_cache(maxsize=8)
+def _footprints_in_file(world: Path, modified_ns: int) -> list[Footprint]:
+    return _footprints_in(world)
 
 
-def _slab_behind(centre: Array, axes: Array) -> Polygon:
-    """An upright plane is a wall: a thick box behind its face, long enough for any world."""
-    normal = axes[:2, 2] / np.hypot(*axes[:2, 2])
-    along = np.array([-normal[1], normal[0]])
-    face = centre[:2]
-    corners = np.array(
-        [face - 20 * along, face - 20 * along - normal, face + 20 * along - normal, face + 20 * along]
-    )
-    return Polygon(corners[ConvexHull(corners).vertices])
-
-
-def _bounds(footprints: list[Disc | Polygon], around: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
-    points = np.concatenate(
-        [
-            np.array([[f.x - f.radius, f.y - f.radius], [f.x + f.radius, f.y + f.radius]])
-            if isinstance(f, Disc)
-            else f.corners
-            for f in footprints
-        ]
-    )
-    low, high = points.min(axis=0) - MARGIN_M, points.max(axis=0) + MARGIN_M
-    if (high - low).max() > 45.0:  # an endless wall: keep what lies around the origin
-        low, high = np.maximum(low, -20.0), np.minimum(high, 20.0)
-    if len(around):
-        wanted = np.array(around, dtype=np.float64)
-        low = np.minimum(low, np.maximum(wanted.min(axis=0) - 1.0, low - OPEN_M))
-        high = np.maximum(high, np.minimum(wanted.max(axis=0) + 1.0, high + OPEN_M))
-    return low, high
+def _footprints_in(world: str | Path) -> list[Footprint]:
+    spec = read_world(world)
+    with refusals(world):
+        model = spec.compile()
+    return footprints_of(model, world_name(world))

@@ -25,7 +25,6 @@ BLOCK = '<geom type="box" pos="0 0 0.2" size="0.1 0.4 0.2"/>'
 def a_task(folder: Path, things: str = "", **changes: object) -> Task:
     file = folder / "room.xml"
     file.write_text(world(things))
-    episode_module.true_map_of.cache_clear()
     return Task(file, (-1.0, 0.0, 0.0), (1.0, 0.0), 2.0)._replace(**changes)  # type: ignore[arg-type]
 
 

@@ -15,6 +15,7 @@ from edge_wm.evaluate import runner
 from edge_wm.evaluate.contestants import POLICIES
 from edge_wm.evaluate.runner import episode_seed, partial_file
 from edge_wm.sim.generator import KINDS
+from tests.blind_model import write_blind
 from tests.sim.worlds import task, world, write_tasks
 from tests.tiny_model import write_tiny
 
@@ -158,10 +159,17 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_a_model_without_a_policy_head_says_so(
     worlds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = write_tiny(tmp_path / "tiny")
-    words = ["--model", str(bundle), "--precision", "fp32"]
+    words = ["--model", str(write_blind(tmp_path / "blind"))]
     assert evaluate(worlds, tmp_path / "out.json", *words, policy="policy-head") == EXIT_BAD_INPUT
     assert "no head 'policy'" in capsys.readouterr().err
+
+
+def test_a_model_for_another_robot_is_refused_before_anything_is_driven(
+    worlds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(write_tiny(tmp_path / "tiny")), "--precision", "fp32"]
+    assert evaluate(worlds, tmp_path / "out.json", *words, policy="world-model") == EXIT_BAD_INPUT
+    assert "takes camera uint8[6,8,3], robot sim gives camera uint8[48,64,3]" in capsys.readouterr().err
 
 
 def test_the_choices_that_help_lists_are_the_ones_there_are() -> None:
