@@ -71,7 +71,8 @@ def _driven_joints(model: Any) -> set[int]:
     """Joints that actuators of the world drive, directly or by a tendon along joints."""
     driven: set[int] = set()
     for kind, target in zip(model.actuator_trntype, model.actuator_trnid[:, 0], strict=True):
-        if kind in (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT):
+        # Not with "in": MuJoCo's enums do not equal numpy's integers from their side.
+        if kind == mujoco.mjtTrn.mjTRN_JOINT or kind == mujoco.mjtTrn.mjTRN_JOINTINPARENT:
             driven.add(int(target))
         elif kind == mujoco.mjtTrn.mjTRN_TENDON:
             first = model.tendon_adr[target]

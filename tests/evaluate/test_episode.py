@@ -99,3 +99,18 @@ def test_the_goal_is_given_in_the_odometry_frame() -> None:
     task = Task(Path("w.xml"), (1.0, 1.0, 1.5707963267948966), (1.0, 3.0), 2.0)
     assert to_odometry_frame(task.start, task.goal) == pytest.approx((2.0, 0.0))
     assert to_world_frame(task.start, (2.0, 0.0)) == pytest.approx(task.goal)
+
+
+def test_a_goal_behind_a_thin_wall_is_driven_to_and_not_reached_through_it(tmp_path: Path) -> None:
+    sheet = '<geom type="box" pos="0 0.4 0.2" size="0.005 1.6 0.2"/>'
+    result = run_episode(0, a_task(tmp_path, sheet, goal=(0.05, 0.0)), 0, 1, "oracle", ROBOT)
+    assert result.success
+    assert result.path_m > 2.0
+
+
+def test_a_world_whose_physics_diverges_ends_with_its_name(tmp_path: Path) -> None:
+    anvil = '<body name="moving_a" pos="0 1 {}"><freejoint/><geom size="0.1" mass="{}"/></body>'
+    spring = '<joint type="slide" axis="0 0 1" stiffness="1e12" springref="1"/>'
+    things = anvil.format(1.0, 1e-6).replace("<freejoint/>", spring)
+    with pytest.raises(BadInput, match=r"room\.xml: the physics of the world diverges"):
+        run_episode(0, a_task(tmp_path, things), 0, 1, "straight", ROBOT)

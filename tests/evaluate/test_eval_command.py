@@ -11,7 +11,7 @@ import pytest
 from edge_wm.cli import EXIT_BAD_INPUT, EXIT_INTERRUPTED, run
 from edge_wm.commands import eval as eval_command
 from edge_wm.commands import worlds as worlds_command
-from edge_wm.evaluate import runner
+from edge_wm.evaluate import evaluation, runner
 from edge_wm.evaluate.contestants import POLICIES
 from edge_wm.evaluate.runner import episode_seed, partial_file
 from edge_wm.sim.generator import KINDS
@@ -175,3 +175,54 @@ def test_a_model_for_another_robot_is_refused_before_anything_is_driven(
 def test_the_choices_that_help_lists_are_the_ones_there_are() -> None:
     assert eval_command.POLICIES == POLICIES
     assert worlds_command.KINDS == KINDS
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_all_tasks_are_checked_before_the_first_is_driven(
+    tmp_path: Path, jobs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [task("open"), task("blocked", goal=[0.0, 0.0]), task("floorless")]
+    folder = write_tasks(
+        tmp_path / "worlds", entries, open=world(), blocked=world(BLOCK), floorless=world(floor="")
+    )
+    file = tmp_path / "out.json"
+    assert evaluate(folder, file, "--jobs", jobs, episodes=3) == EXIT_BAD_INPUT
+    assert "task 1: the goal (0.00, 0.00) is inside a wall" in capsys.readouterr().err
+    assert partial_file(file).read_bytes().count(b"\n") == 1  # the settings, and no episode
+    write_tasks(folder, [task("open"), task("floorless")])
+    assert evaluate(folder, tmp_path / "other.json", "--jobs", jobs, episodes=2) == EXIT_BAD_INPUT
+    assert "floorless.xml: the robot cannot stand" in capsys.readouterr().err
+
+
+def test_episodes_in_a_world_that_was_changed_are_not_mixed_in(
+    worlds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, original = tmp_path / "out.json", runner.run_episode
+
+    def interrupted(index: int, *rest: object) -> object:
+        if index == 1:
+            raise KeyboardInterrupt
+        return original(index, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run_episode", interrupted)
+    assert evaluate(worlds, file) == EXIT_INTERRUPTED
+    monkeypatch.setattr(runner, "run_episode", original)
+    same = (worlds / "blocked.xml").read_text()
+    (worlds / "blocked.xml").write_text(world())
+    assert evaluate(worlds, file) == EXIT_BAD_INPUT
+    assert "other settings" in capsys.readouterr().err
+    (worlds / "blocked.xml").write_text(same)
+    assert evaluate(worlds, file) == 0
+
+
+def test_tasks_are_read_once(worlds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    original = evaluation.load_tasks
+
+    def noted(directory: Path) -> object:
+        reads.append(directory)
+        return original(directory)
+
+    monkeypatch.setattr(evaluation, "load_tasks", noted)
+    assert evaluate(worlds, tmp_path / "out.json") == 0
+    assert reads == [worlds]

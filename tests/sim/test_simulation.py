@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -146,4 +147,52 @@ def test_the_camera_sees_what_is_close_however_large_the_world_is() -> None:
     simulation = Simulation(world(far_away + ahead), (-0.25, 0.0, 0.0), 0)
     simulation.observe()
     assert simulation.depth()[24, 32] == pytest.approx(0.06, abs=0.01)
+    simulation.close()
+
+
+def reach_of(xml: str) -> float:
+    """How far the first moving geom gets to the sides in ten seconds, metres."""
+    simulation = Simulation(xml, START, render=False)
+    xs = []
+    for _ in range(100):
+        simulation.step(Command(0.0, 0.0), 0.1)
+        xs.append(simulation.mover_discs[0, 0])
+    return float(np.ptp(xs))
+
+
+def test_a_joint_below_a_moving_body_is_carried_too() -> None:
+    nested = MOVER.replace('name="moving_a"', 'name="cart"')
+    assert reach_of(world(f'<body name="moving_train">{nested}</body>')) > 0.3
+
+
+def test_joints_with_an_actuator_are_left_to_the_physics_and_others_are_not() -> None:
+    joint = MOVER.replace("<joint", '<joint name="rail"')
+    tendon = '</worldbody><tendon><fixed name="rope"><joint joint="rail" coef="1"/></fixed></tendon>'
+    for motor in (
+        '</worldbody><actuator><motor joint="rail"/></actuator>',
+        f'{tendon}<actuator><motor tendon="rope"/></actuator>',
+    ):
+        assert reach_of(world(joint).replace("</worldbody>", motor)) < 0.01
+    other = joint.replace("moving_a", "moving_b").replace("rail", "rod").replace("0 1.2", "0 -1.2")
+    both = world(joint + other).replace(
+        "</worldbody>", f'{tendon.replace("rail", "rod")}<actuator><motor tendon="rope"/></actuator>'
+    )
+    assert reach_of(both) > 0.3  # tendon 0 is not joint 0
+
+
+def test_a_machine_that_cannot_draw_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise mujoco.FatalError("no valid OpenGL context")
+
+    monkeypatch.setattr(mujoco, "MjrContext", refuse)
+    with pytest.raises(BadInput, match=r"cannot draw \(no valid OpenGL context\).*MUJOCO_GL"):
+        Simulation(world(), START)
+
+
+def test_the_picture_size_that_a_world_asks_for_is_not_ours() -> None:
+    huge = world().replace(
+        "<mujoco>", '<mujoco><visual><global offwidth="1000000" offheight="1000000"/></visual>'
+    )
+    simulation = Simulation(huge, START)
+    assert simulation.observe().arrays["camera"].shape == (48, 64, 3)
     simulation.close()

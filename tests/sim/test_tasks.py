@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_wm.errors import BadInput
-from edge_wm.sim.tasks import Task, check_task, load_tasks, save_tasks
+from edge_wm.sim.tasks import Task, check_task, is_reached, load_tasks, save_tasks
 from edge_wm.sim.true_map import TrueMap
 from tests.sim.worlds import task, world, write_tasks
 
@@ -79,3 +80,23 @@ def test_a_sound_task_passes() -> None:
     check_task(
         Task(Path("room.xml"), (-1.0, 0.0, 0.0), (0.4, 0.0), 2.0), TrueMap.from_world(world(BLOCK)), "task 7"
     )
+
+
+def test_other_endings_than_xml_are_found(tmp_path: Path) -> None:
+    for name in ("a.mjcf", "b.XML", "c"):
+        (tmp_path / name).write_text(world())
+    write_tasks(tmp_path, [task("a.mjcf"), task("b.XML"), task("c")])
+    assert [t.world.name for t in load_tasks(tmp_path)] == ["a.mjcf", "b.XML", "c"]
+
+
+def test_a_goal_is_reached_from_near_by_and_not_through_a_wall() -> None:
+    true_map = TrueMap.from_world(world('<geom type="box" pos="0 0.5 0.2" size="0.005 1.5 0.2"/>'))
+    goal = (0.1, 0.0)
+    cost = true_map.cost_to_go(goal)
+    for here, reached in (
+        ((0.38, 0.0), True),
+        ((0.42, 0.0), False),
+        ((-0.18, 0.0), False),
+        ((0.2, 0.25), True),
+    ):
+        assert is_reached(goal, here, true_map.cost_at(cost, np.array(here))) is reached

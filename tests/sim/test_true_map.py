@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 
 from edge_wm.errors import BadInput
+from edge_wm.sim.footprints import footprints_of
 from edge_wm.sim.generator import generate
-from edge_wm.sim.robot_model import RADIUS_M
+from edge_wm.sim.robot_model import RADIUS_M, Imperfections
 from edge_wm.sim.simulation import Simulation
-from edge_wm.sim.true_map import WALL_FACTOR, TrueMap, path_length
+from edge_wm.sim.true_map import CELL_M, WALL_FACTOR, TrueMap, path_length, true_map_of
+from firmware_bridge import Command
 from tests.sim.worlds import world
 
 pytestmark = pytest.mark.sim
@@ -180,3 +183,112 @@ def test_only_our_robot_is_left_out_of_the_map_not_what_is_called_alike() -> Non
     clearance = TrueMap.from_model(simulation.model).clearance_at(np.array([[0.0, 0.0], [-1.0, 0.0]]))
     assert clearance[0] < 0.0
     assert clearance[1] > 0.5
+
+
+SHEET = '<geom type="box" pos="0 0 0.2" size="0.005 1.2 0.2"/>'
+
+
+def test_a_goal_beside_a_thin_wall_stands_for_a_free_place_on_its_own_side() -> None:
+    true_map = TrueMap.from_world(world(SHEET))
+    for x in (-0.02, 0.02):
+        cost = true_map.cost_to_go((x, 0.0))
+        here, there = (true_map.cost_at(cost, np.array([side, 0.0])) for side in (10 * x, -10 * x))
+        assert here < 0.2
+        assert there > 2.0
+
+
+def test_a_place_walled_in_all_around_stands_for_no_other() -> None:
+    box = "".join(
+        f'<geom type="box" pos="{x} {y} 0.2" size="{0.005 + 0.12 * abs(y > 0 or y < 0)} {0.005 + 0.12 * (x != 0)} 0.2"/>'
+        for x, y in ((0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12))
+    )
+    assert TrueMap.from_world(world(box)).path((-1.0, 0.0), (0.0, 0.0)) is None
+
+
+def test_a_leaning_plane_begins_where_the_robot_meets_it() -> None:
+    for lean, face in (
+        (0.3, 1.0),
+        (-0.3, 0.955),
+    ):  # leaning away it is met at the floor, leaning over at the robot's top
+        plane = f'<geom type="plane" pos="1 0 0" zaxis="-1 0 {lean}" size="3 3 0.1"/>'
+        clearance = TrueMap.from_world(world(plane)).clearance_at(np.array([0.5, 0.0]))
+        assert clearance == pytest.approx(face - 0.5, abs=0.02)
+
+
+def test_planes_wall_in_a_room_far_from_the_origin() -> None:
+    walls = "".join(
+        f'<geom type="plane" size="1 1 0.1" pos="{x} {y} 0" zaxis="{ax} {ay} 0"/>'
+        for x, y, ax, ay in ((98, 0, 1, 0), (102, 0, -1, 0), (0, 98, 0, 1), (0, 102, 0, -1))
+    )
+    xml = f'<mujoco><worldbody><geom type="plane" size="5 5 0.1"/>{walls}</worldbody></mujoco>'
+    true_map = TrueMap.from_world(xml, ((99.0, 99.0), (101.0, 101.0)))
+    assert true_map.path((99.0, 99.0), (101.0, 101.0)) is not None
+    assert max(true_map.clearance.shape) < 110
+    with pytest.raises(BadInput, match="no room between"):
+        TrueMap.from_world(
+            xml.replace('zaxis="1 0 0"', 'zaxis="-1 0 0"', 1).replace('zaxis="-1 0 0"', 'zaxis="1 0 0"', 2)
+        )
+
+
+def test_a_sunken_ball_is_as_wide_as_what_stands_out_of_the_floor() -> None:
+    sunken = world('<geom size="0.5" pos="0 0 -0.4"/>')
+    assert TrueMap.from_world(sunken).clearance_at(np.array([1.0, 0.0])) == pytest.approx(0.7, abs=0.01)
+    assert TrueMap.from_world(sunken.replace("-0.4", "0.4")).clearance_at(np.array([1.0, 0.0])) < 0.6
+
+
+def test_a_step_that_the_robot_cannot_climb_is_an_obstacle() -> None:
+    for height, blocked in ((0.003, False), (0.004, True)):
+        step = f'<geom type="box" pos="0 0 {height / 2}" size="0.5 1.9 {height / 2}"/>'
+        assert (TrueMap.from_world(world(step)).path((-1.2, 0.0), (1.2, 0.0)) is None) is blocked
+        simulation = Simulation(world(step), (-1.2, 0.0, 0.0), imperfections=Imperfections(), render=False)
+        for _ in range(60):
+            simulation.step(Command(0.4, 0.0), 0.1)
+        assert (simulation.pose[0] < -0.4) is blocked
+
+
+def test_what_cannot_be_mapped_is_refused_and_not_driven_through() -> None:
+    field = '<hfield name="hill" nrow="2" ncol="2" size="1 1 {} 0.1" elevation="0 0 0 1"/>'
+    geom = '<geom type="hfield" hfield="hill"/>'
+    with pytest.raises(BadInput, match="height field 'hill' rises above the ground"):
+        TrueMap.from_world(world(geom, assets=field.format(0.3)))
+    TrueMap.from_world(world(geom, assets=field.format(0.002)))
+    soft = '<flexcomp name="soft" type="grid" count="3 3 3" spacing="0.2 0.2 0.2" pos="0 0 0.25" dim="3" rigid="true"/>'
+    with pytest.raises(BadInput, match="flex"):
+        TrueMap.from_world(world(soft))
+
+
+def test_what_hangs_on_a_moving_body_is_not_on_the_map() -> None:
+    cart = '<body name="{}"><body pos="0 0 0.2"><geom size="0.2"/></body></body>'
+    assert TrueMap.from_world(world(cart.format("moving_cart"))).clearance_at(np.zeros(2)) > 1.5
+    assert TrueMap.from_world(world(cart.format("cart"))).clearance_at(np.zeros(2)) < 0.0
+
+
+def test_a_large_world_is_mapped_around_the_task() -> None:
+    far = '<geom size="0.2" pos="{} 0 0.2"/>'
+    xml = world(far.format(100) + far.format(98))
+    true_map = TrueMap.from_world(xml, ((97.0, 1.0), (101.0, 0.0)))
+    assert true_map.path((97.0, 1.0), (101.0, 0.0)) is not None
+    assert true_map.clearance_at(np.array([100.0, 0.0])) < 0.0
+    with pytest.raises(BadInput, match="nothing in it is near"):
+        TrueMap.from_world(xml, ((500.0, 0.0), (501.0, 0.0)))
+
+
+def test_tasks_share_a_map_unless_they_need_another_part_of_the_world(tmp_path: Path) -> None:
+    file = tmp_path / "room.xml"
+    file.write_text(world(SHEET))
+    first = true_map_of(file, (-1.0, 0.0), (1.0, 0.0))
+    assert true_map_of(file, (1.0, 0.5), (-0.5, 0.5)) is first
+    assert true_map_of(file, (3.0, 0.0), (4.0, 0.0)).contains((4.0, 0.0))
+    file.write_text(world())
+    assert true_map_of(file, (-1.0, 0.0), (1.0, 0.0)) is not first
+
+
+def test_leaving_out_far_things_early_changes_nothing() -> None:
+    made = generate("rooms", 1_000_901)
+    spec = mujoco.MjSpec.from_string(made.xml)
+    footprints = footprints_of(spec.compile(), "room")
+    rows, columns = made.true_map.clearance.shape
+    x, y = made.true_map.origin
+    points = np.stack(np.meshgrid(x + np.arange(columns) * CELL_M, y + np.arange(rows) * CELL_M), axis=-1)
+    nearest = np.min([f.distance(points.reshape(-1, 2)) for f in footprints], axis=0)
+    assert np.array_equal(made.true_map.clearance.ravel(), nearest.astype(np.float32))
