@@ -67,6 +67,9 @@ class Adapter:
         latency_budget_ms: of observe and one plan together.
         float_parts: parts of the names of weights whose layers stay in float in int8 graphs.
         data_seed: of the training data, for the record.
+
+    Raises:
+        BadInput: a module is in training mode.
     """
 
     name: str
@@ -88,6 +91,15 @@ class Adapter:
     latency_budget_ms: float = 50.0
     float_parts: tuple[str, ...] = ()
     data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for role, module in self.modules.items():
+            training = next((path for path, part in module.named_modules() if part.training), None)
+            if training is not None:
+                where = f"{role}.{training}".rstrip(".")
+                raise BadInput(
+                    f"{self.name}: {where} is in training mode: call {role}.eval() before exporting"
+                )
 
     @property
     def modules(self) -> dict[mf.Role, nn.Module]:

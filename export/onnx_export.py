@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx
 import torch
@@ -11,6 +13,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
+from export.refusals import refuse_operators, untraceable
 
 OPSET = 20
 
@@ -24,11 +27,11 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
         outputs: names of the outputs, in order.
 
     Raises:
-        BadInput: naming what the exporter could not express.
+        BadInput: something in it cannot be exported; one line names the module, the operator and what to write.
     """
     buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _plain_attention():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -43,10 +46,9 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
             assert program is not None
             program.save(buffer)
     except torch.onnx.errors.OnnxExporterError as error:
-        raise BadInput(
-            f"{type(module).__name__}: cannot be exported: {str(error).splitlines()[0]}"
-        ) from error
+        raise BadInput(untraceable(module, error)) from error
     model = onnx.load_from_string(buffer.getvalue())
+    refuse_operators(module, model)
     _strip(model)
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.checker.check_model(model, full_check=True)
@@ -75,6 +77,17 @@ def _copy_constant_outputs(graph: onnx.GraphProto) -> None:
             stored = f"{tensor.name}_stored"
             graph.node.append(onnx.helper.make_node("Identity", [stored], [tensor.name]))
             tensor.name = stored
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Take the transformers of ``torch.nn`` apart: in evaluation mode each layer is one operator that ONNX lacks."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _strip(model: onnx.ModelProto) -> None:

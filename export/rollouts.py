@@ -51,10 +51,16 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
 
 
 def run(module: nn.Module, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-    """Outputs of ``module`` for inputs in its order."""
+    """Outputs of ``module`` for inputs in its order.  Raises BadInput if it returns anything but tensors."""
     with torch.no_grad():
         outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
-    return tuple(tensor.numpy() for tensor in (outputs if isinstance(outputs, tuple) else (outputs,)))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    for output in outputs:
+        if not isinstance(output, torch.Tensor):
+            raise BadInput(
+                f"{type(module).__name__} returns a {type(output).__name__}: return a tensor or a tuple of tensors"
+            )
+    return tuple(tensor.numpy() for tensor in outputs)
 
 
 def _checked(adapter: Adapter, step: Step, where: str) -> Inputs:
