@@ -4,7 +4,8 @@
 #   make test         the tests that need no PyTorch
 #   make test-export  the tests of export/ (installs PyTorch)
 #   make model        train, distil, quantise and export the shipped model from nothing (QUICK=1: the short form)
-#   make bench        what the driving process costs: cold start, memory, tick times
+#   make bench        what the driving process costs, how a plan grows, and how fast it is against named peers
+#                     (installs PyTorch and the peers; QUICK=1: the short form, recorded nowhere)
 #   make closed-loop  what a robot achieves: every policy on test worlds, paired (hours; QUICK=1: a few episodes)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
@@ -39,14 +40,16 @@ demo: $(VENV)/.demo $(VENV)/.gl
 model: $(VENV)/.export $(VENV)/.gl
 	$(BIN)/python -m export all $(if $(QUICK),--config export/configs/quick.toml --work checkpoints/quick --bundle checkpoints/quick/bundle) $(ARGS)
 
-bench: $(VENV)/.demo
-	$(BIN)/python benchmarks/runtime.py $(ARGS)
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.runtime $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.scaling $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.peers $(if $(QUICK),--quick)
 
 closed-loop: $(VENV)/.demo $(VENV)/.gl
 	$(BIN)/python benchmarks/closed_loop.py $(if $(QUICK),--quick) $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------------------------------
-# Three sets, each containing the one before it: demo, test, export.  A stamp is older than its lock when the lock has
+# Four sets, each containing the one before it: demo, test, export, bench.  A stamp is older than its lock when the lock has
 # changed, and only then is anything installed again.
 
 $(VENV)/.python:
@@ -70,6 +73,10 @@ $(VENV)/.export: requirements/export.txt $(VENV)/.test
 	$(PIP) -r requirements/export.txt
 	@touch $@
 
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.export
+	$(PIP) -r requirements/bench.txt
+	@touch $@
+
 # MuJoCo draws the robot's camera through EGL when there is no display.
 $(VENV)/.gl: | $(VENV)/.demo
 	@MUJOCO_GL=egl $(BIN)/python -c 'import mujoco; mujoco.GLContext(8, 8).make_current()' 2>/dev/null \
@@ -82,7 +89,8 @@ UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --pytho
 CUDA := ^(cuda|nvidia|triton)\b
 lock: $(VENV)/.python
 	$(PIP) uv
-	$(UV) pyproject.toml --upgrade --extra sim --extra dev --extra export | grep -vE '$(CUDA)' > requirements/export.txt
+	$(UV) pyproject.toml --upgrade --extra sim --extra dev --extra export --extra bench | grep -vE '$(CUDA)' > requirements/bench.txt
+	$(UV) pyproject.toml --extra sim --extra dev --extra export -c requirements/bench.txt | grep -vE '$(CUDA)' > requirements/export.txt
 	$(UV) pyproject.toml --extra sim --extra dev -c requirements/export.txt > requirements/test.txt
 	$(UV) pyproject.toml --extra sim -c requirements/export.txt > requirements/demo.txt
 

@@ -1,6 +1,6 @@
 """What the driving process costs without a simulator: import, cold start to the first command, memory, tick times.
 
-Run it with ``make bench``.  Observations are noise of the right shape, so the model drives nowhere; its costs are those of
+Run it with ``make bench``; ``QUICK=1`` drives fewer ticks and records nothing.  Observations are noise of the right shape, so the model drives nowhere; its costs are those of
 driving.  Every figure is taken in a fresh process.
 """
 
@@ -10,15 +10,12 @@ import argparse
 import json
 import math
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
 WARM_UP_TICKS = 20
 
 
@@ -76,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/rooms-student"))
     parser.add_argument("--ticks", type=int, default=500)
+    parser.add_argument("--quick", action="store_true", help="fewer ticks, recorded nowhere")
     parser.add_argument("--precision", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -83,25 +81,21 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         print(json.dumps(drive(options.model, options.precision, options.ticks, options.began)))
         return
+    ticks = 100 if options.quick else options.ticks
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import edge_wm"], check=True)
     bare = time.perf_counter() - start
     results = {
         precision: in_fresh_process(
-            "--precision", precision, "--model", str(options.model), "--ticks", str(options.ticks)
+            "--precision", precision, "--model", str(options.model), "--ticks", str(ticks)
         )
         for precision in ("int8", "fp32")
     }
     int8 = results["int8"]
-    record = {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "python": platform.python_version(),
-        "python_and_import_edge_wm_s": bare,
-        **results,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "runtime.json").write_text(json.dumps(record, indent=1) + "\n")
+    if not options.quick:
+        from benchmarks.timing import record
+
+        record("runtime", {"python_and_import_edge_wm_s": bare, **results})
     print(
         f"RESULT import_s={bare:.3f} cold_start_s={int8['cold_start_s']:.2f} rss_mb={int8['rss_mb']:.0f}"
         f" int8_p50_ms={int8['tick_p50_ms']:.1f} int8_p99_ms={int8['tick_p99_ms']:.1f}"

@@ -12,7 +12,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-PEERS = {"pytorch_mppi", "mppi", "tdmpc2", "stable_worldmodel", "gym_pusht", "lerobot", "ultralytics", "jax"}
+PEERS = {
+    "pytorch_mppi",
+    "torchrl",
+    "tensordict",
+    "mppi",
+    "tdmpc2",
+    "stable_worldmodel",
+    "gym_pusht",
+    "lerobot",
+    "ultralytics",
+    "jax",
+}
 TRAINING = {"torch", "torchvision", "onnxscript", "litert_torch", "ai_edge_quantizer", "tensorflow"}
 
 FORBIDDEN = {

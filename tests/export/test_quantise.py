@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,16 +19,36 @@ from export.shipped import FLOAT_PARTS
 
 def one_layer() -> bytes:
     """A single Gemm."""
-    weight = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    return graph_of([helper.make_node("Gemm", ["x", "layer.weight", "layer.bias"], ["y"])])
+
+
+def three_layers() -> bytes:
+    """A Gemm with ReLU that two others read."""
+    return graph_of(
+        [
+            helper.make_node("Gemm", ["x", "square.weight"], ["a"]),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Gemm", ["b", "layer.weight", "layer.bias"], ["c"]),
+            helper.make_node("Gemm", ["b", "other.weight", "layer.bias"], ["d"]),
+            helper.make_node("Add", ["c", "d"], ["y"]),
+        ]
+    )
+
+
+def graph_of(nodes: list[onnx.NodeProto]) -> bytes:
+    rng = np.random.default_rng(0)
+    weights = {
+        "square.weight": rng.normal(size=(4, 4)),
+        "other.weight": rng.normal(size=(4, 3)),
+        "layer.weight": rng.normal(size=(4, 3)),
+        "layer.bias": np.zeros(3),
+    }
     graph = helper.make_graph(
-        [helper.make_node("Gemm", ["x", "layer.weight", "layer.bias"], ["y"])],
-        "one_layer",
+        nodes,
+        "layers",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])],
-        [
-            numpy_helper.from_array(weight, "layer.weight"),
-            numpy_helper.from_array(np.zeros(3, dtype=np.float32), "layer.bias"),
-        ],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
     )
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
@@ -45,6 +67,31 @@ def operators(model: bytes) -> set[str]:
 def test_a_layer_becomes_int8_unless_it_is_skipped() -> None:
     assert "QuantizeLinear" in operators(quantise(one_layer(), cases()))
     assert "QuantizeLinear" not in operators(quantise(one_layer(), cases(), skip=["layer"]))
+
+
+def test_no_layer_falls_back_to_float_when_the_engine_loads_the_graph(tmp_path: Path) -> None:
+    int8 = onnx.load_from_string(quantise(three_layers(), cases()))
+    assert [node.op_type for node in loaded(int8, tmp_path)].count("QGemm") == 3
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="Arm has kernels for signed activations")
+def test_signed_activations_would_fall_back_to_float_on_x86(tmp_path: Path) -> None:
+    int8 = onnx.load_from_string(quantise(three_layers(), cases()))
+    for tensor in int8.graph.initializer:
+        if tensor.data_type == TensorProto.UINT8:
+            shifted = numpy_helper.to_array(tensor).astype(np.int16) - 128
+            tensor.CopyFrom(numpy_helper.from_array(shifted.astype(np.int8), tensor.name))
+    del int8.graph.value_info[:]
+    assert "Gemm" in {node.op_type for node in loaded(int8, tmp_path)}
+
+
+def loaded(model: onnx.ModelProto, folder: Path) -> list[onnx.NodeProto]:
+    """The nodes that ONNX Runtime makes of a graph."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "loaded.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(onnx.load(folder / "loaded.onnx").graph.node)
 
 
 def test_too_few_cases_are_refused_in_words() -> None:
