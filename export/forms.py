@@ -14,9 +14,14 @@ from torch import nn
 
 from edge_wm.bundle import manifest as mf
 from edge_wm.errors import BadInput
+from export import onnx_export
+from export import quantise as quantisation
 from export.onnx_export import to_fp16, to_onnx
 from export.quantise import quantise
 from export.rollouts import Inputs
+
+RECIPES = (onnx_export, quantisation)
+"""How forms are made: a graph that was kept from an older recipe is made anew."""
 
 
 class Form(NamedTuple):
@@ -103,6 +108,8 @@ class FormMaker:
             digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
         for source in sorted({_source(type(module)) for module in self._module.modules()}):
             digest.update(source.encode())
+        for recipe in RECIPES:
+            digest.update(inspect.getsource(recipe).encode())
         for case in (self._example, *self._calibration):
             for name, array in case.items():
                 digest.update(f"{name}{array.shape}{array.dtype}".encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,10 @@ from edge_wm.sensors.observation import Array
 MINIMUM_CASES = 16
 QUANTISED = ["Conv", "Gemm", "Relu"]
 """The operators with the work in them, and the ReLU after them: it becomes the lower bound of the layer's own scale
-instead of a second rounding.  Geometry and value iteration stay in float: they are cheap, and a pose
-rounded to eight bits is not a pose.  So do the small products of the outcome and ring heads (MatMul), which run
-slower in int8 than in float (measured on x86-64)."""
+instead of a second rounding.  Geometry and value iteration stay in float: they are cheap, and a pose rounded to eight
+bits is not a pose."""
+LEAST_INPUTS = 64
+"""A Gemm of fewer inputs stays in float: rounding what goes in and comes out costs more than its products save."""
 
 
 class _Cases(CalibrationDataReader):  # type: ignore[misc]
@@ -68,7 +69,8 @@ def quantise(model: bytes, cases: list[dict[str, Array]], skip: Iterable[str] = 
         plain, prepared, result = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
         plain.write_bytes(model)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        nodes = onnx.load(prepared).graph.node
+        graph = onnx.load(prepared).graph
+        sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
         logging.getLogger().setLevel(logging.ERROR)
         quantize_static(
             prepared,
@@ -77,7 +79,9 @@ def quantise(model: bytes, cases: list[dict[str, Array]], skip: Iterable[str] = 
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTISED,
             nodes_to_exclude=[
-                node.name for node in nodes if any(part in name for part in skip for name in node.input)
+                node.name
+                for node in graph.node
+                if any(part in name for part in skip for name in node.input) or _is_small(node, sizes)
             ],
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -87,3 +91,11 @@ def quantise(model: bytes, cases: list[dict[str, Array]], skip: Iterable[str] = 
         quantised = onnx.load(result)
     quantised = onnx.shape_inference.infer_shapes(quantised)
     return quantised.SerializeToString()
+
+
+def _is_small(node: onnx.NodeProto, sizes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether this is a Gemm of few inputs; ``sizes`` are the shapes of the weights by name."""
+    if node.op_type != "Gemm" or node.input[1] not in sizes:
+        return False
+    is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return sizes[node.input[1]][1 if is_transposed else 0] < LEAST_INPUTS

@@ -12,9 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_wm.errors import BadInput
-from export.quantise import MINIMUM_CASES, quantise
+from export.quantise import LEAST_INPUTS, MINIMUM_CASES, quantise
 from export.rollouts import Inputs
 from export.shipped import FLOAT_PARTS
+
+WIDTH = LEAST_INPUTS
 
 
 def one_layer() -> bytes:
@@ -38,15 +40,15 @@ def three_layers() -> bytes:
 def graph_of(nodes: list[onnx.NodeProto]) -> bytes:
     rng = np.random.default_rng(0)
     weights = {
-        "square.weight": rng.normal(size=(4, 4)),
-        "other.weight": rng.normal(size=(4, 3)),
-        "layer.weight": rng.normal(size=(4, 3)),
+        "square.weight": rng.normal(size=(WIDTH, WIDTH)),
+        "other.weight": rng.normal(size=(WIDTH, 3)),
+        "layer.weight": rng.normal(size=(WIDTH, 3)),
         "layer.bias": np.zeros(3),
     }
     graph = helper.make_graph(
         nodes,
         "layers",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, WIDTH])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])],
         [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
     )
@@ -57,7 +59,7 @@ def graph_of(nodes: list[onnx.NodeProto]) -> bytes:
 
 def cases(count: int = MINIMUM_CASES) -> list[Inputs]:
     rng = np.random.default_rng(1)
-    return [{"x": rng.normal(size=(2, 4)).astype(np.float32)} for _ in range(count)]
+    return [{"x": rng.normal(size=(2, WIDTH)).astype(np.float32)} for _ in range(count)]
 
 
 def operators(model: bytes) -> set[str]:
@@ -67,6 +69,11 @@ def operators(model: bytes) -> set[str]:
 def test_a_layer_becomes_int8_unless_it_is_skipped() -> None:
     assert "QuantizeLinear" in operators(quantise(one_layer(), cases()))
     assert "QuantizeLinear" not in operators(quantise(one_layer(), cases(), skip=["layer"]))
+
+
+def test_a_layer_of_few_inputs_stays_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.quantise.LEAST_INPUTS", WIDTH + 1)
+    assert "QuantizeLinear" not in operators(quantise(one_layer(), cases()))
 
 
 def test_no_layer_falls_back_to_float_when_the_engine_loads_the_graph(tmp_path: Path) -> None:
