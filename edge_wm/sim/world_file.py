@@ -83,7 +83,7 @@ def _hold_still(spec: Any, world: str | Path) -> None:
 
 
 def _moves(body: Any) -> bool:
-    while body is not None:
+    while body.name != "world":
         if body.name.startswith(MOVING):
             return True
         body = body.parent

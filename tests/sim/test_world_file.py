@@ -123,7 +123,7 @@ def test_physics_that_diverges_is_refused_and_not_begun_anew(tmp_path: Path) -> 
             '<geom size="0.1" mass="1e-6"/></body>'
         )
     )
-    with pytest.raises(BadInput, match=r"spring\.xml: the physics of the world diverges"):
+    with pytest.raises(BadInput, match=r"spring\.xml: .*(diverges|simulation is unstable)"):
         simulate(file).step(Command(0.0, 0.0), 0.1)
 
 
