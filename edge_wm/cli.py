@@ -112,7 +112,7 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = cli, na
         try:
             result = command.main(arguments, prog_name=name, standalone_mode=False)
             sys.stdout.flush()
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if not signals and not isinstance(error, (click.Abort, KeyboardInterrupt)):
                 return _answer(error, name)
             _say("interrupted")
@@ -130,7 +130,7 @@ def main(command: click.Command = cli, name: str = "edge-wm") -> NoReturn:
     sys.exit(code)
 
 
-def _answer(error: Exception | KeyboardInterrupt, name: str) -> int:
+def _answer(error: Exception | KeyboardInterrupt | SystemExit, name: str) -> int:
     """Say in one line what the person can mend, and return the exit code.  Raises ``error`` if it is a mistake of ours."""
     if isinstance(error, BadInput):
         return _refuse(str(error))
@@ -144,8 +144,8 @@ def _answer(error: Exception | KeyboardInterrupt, name: str) -> int:
         return _refuse(error.format_message())
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
         return _refuse(str(MissingExtra(error.name, EXTRA_OF[error.name])))
-    if isinstance(error, BrokenPipeError):
-        return 1  # `edge-wm … | head`: quietly, and as click ends when it meets the broken pipe itself
+    if isinstance(error, (BrokenPipeError, SystemExit)):
+        return 1  # `edge-wm … | head`: quietly; where click meets the broken pipe itself, it exits
     if isinstance(error, OSError) and error.strerror:
         # A file or folder of the user's that nobody checked before: missing, read-only, disk full.
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)

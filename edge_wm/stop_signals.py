@@ -46,3 +46,17 @@ def interrupted_by_stop_signals() -> Iterator[list[str]]:
 
     with on_stop_signals(receive, [n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]):
         yield received
+
+
+@contextmanager
+def without_stop_signals() -> Iterator[None]:
+    """Put stop signals off until the end; a process that is started meanwhile never hears of them."""
+    received: list[int] = []
+    with on_stop_signals(lambda number, frame: received.append(number)):  # for those that other threads take
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for number in received[:1]:
+        signal.raise_signal(number)

@@ -120,11 +120,11 @@ def run_tasks(
         interrupted = True
         with on_stop_signals(signal.SIG_IGN):
             summary = recorder.finish(facts)
-    if options.json_file is not None:
-        write_json(options.json_file, summary)
     for problem in (recorder.problem, view.problem if view is not None else ""):
         if problem:
             say(f"note: {problem}")
+    if options.json_file is not None:
+        write_json(options.json_file, summary)
     return RunEnd(folder, summary, interrupted)
 
 

@@ -183,9 +183,6 @@ def _work(job: Job) -> Episode | str:
         return _worker.run(job)
     except BadInput as error:
         return str(error)
-    except KeyboardInterrupt:
-        # The loop turned Ctrl-C, or the pool's SIGTERM, into a clean stop; this process is to end all the same.
-        os._exit(130)
 
 
 def partial_file(result: Path) -> Path:
@@ -195,7 +192,7 @@ def partial_file(result: Path) -> Path:
 
 def _read_partial(path: Path, settings: Settings) -> dict[int, Episode]:
     """Episodes of an interrupted evaluation of the same settings; a line cut short by the interruption is dropped."""
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:  # empty: the disk was full
         return {}
     lines = path.read_bytes().split(b"\n")
     with contextlib.suppress(msgspec.DecodeError):

@@ -11,6 +11,8 @@ import pytest
 from edge_wm.cli import run
 from edge_wm.commands import demo
 from edge_wm.commands.run_options import DEFAULT_MODEL
+from edge_wm.drive import run as run_module
+from edge_wm.drive.run import RunEnd
 from edge_wm.sim.generator import TEST_SEEDS
 from tests.blind_model import write_blind
 
@@ -66,6 +68,23 @@ def test_a_goal_that_is_not_reached_exits_1_and_is_counted(
     assert run_demo(tmp_path / "runs", "--model", model, "--goals", "1") == 1
     found = RESULT.match(capsys.readouterr().out.splitlines()[-1])
     assert found and found.groups()[:2] == ("1", "0")
+
+
+@pytest.mark.parametrize("made", [["drive.mp4", "report.html"], ["report.html"], []])
+def test_it_names_the_files_that_there_are(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    made: list,
+) -> None:
+    for name in made:
+        (tmp_path / name).write_text("")
+    summary = {"reached": 0, "collisions": 0, "tick_p50_ms": None, "tick_p99_ms": None, "misses": 0}
+    monkeypatch.setattr(run_module, "run_tasks", lambda *_: RunEnd(tmp_path, summary, interrupted=False))
+    run_demo(tmp_path / "runs", "--model", model, "--goals", "1")
+    told = capsys.readouterr().out
+    assert [name for name in ("drive.mp4", "report.html") if name in told] == made
 
 
 def test_its_worlds_are_new_to_the_model_and_to_every_reported_figure(

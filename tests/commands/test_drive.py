@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -11,12 +13,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from edge_wm.cli import run
+from edge_wm.drive import run as run_module
 from edge_wm.drive.pilot import Pilot
+from edge_wm.errors import BadInput
 from edge_wm.record.recorder import RunRecorder
 from edge_wm.robot import DEFAULT_ROBOT
+from edge_wm.sim.drivers import SimulatedBridge
 from tests.blind_model import node, observe_graph_with_memory, write_blind
 
 pytestmark = pytest.mark.sim
@@ -233,6 +239,60 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_the_robot_moves(
     assert "is a file" in refused(drive("--world", room, *TO_GOAL, "--runs", tmp_path / "file"))
     nowhere = tmp_path / "nowhere" / "facts.json"
     assert "facts.json" in refused(drive("--world", room, *TO_GOAL, "--json", nowhere))
+    for something_else in (tmp_path, "", "/dev/null"):
+        assert "is a folder or a device" in refused(
+            drive("--world", room, *TO_GOAL, "--json", something_else)
+        )
+
+
+def test_a_folder_that_is_read_only_is_refused_before_the_robot_moves(
+    drive, refused, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
+    file = tmp_path / "facts.json"
+    assert "is read-only" in refused(drive("--world", room, *TO_GOAL, "--json", file))
+
+
+def test_facts_that_cannot_be_written_in_the_end_are_one_line_and_the_run_is_kept(
+    drive, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, facts: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_module, "write_json", full)
+    file = tmp_path / "facts.json"
+    assert drive("--world", room, *TO_GOAL, "--json", file) == 2
+    assert capsys.readouterr().err == f"error: {file}: No space left on device\n"
+    assert summary_of(tmp_path)["reached"] == 1
+
+
+def test_a_run_that_could_not_start_leaves_no_folder(
+    drive, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BadInput("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pilot, "rehearse", refuse)
+        assert drive("--world", room, *TO_GOAL) == 2
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert drive("--world", room, *TO_GOAL) == 0  # the control
+    assert only_run(tmp_path).is_dir()
+
+
+def test_a_reader_that_leaves_takes_nothing_of_the_run_with_it(
+    drive, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(line: str) -> None:
+        if line.startswith("goal 1/1"):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    for stream in ("stdout", "stderr"):  # click wraps them
+        monkeypatch.setattr(sys, stream, getattr(sys, stream))
+    monkeypatch.setattr(click, "echo", gone)
+    assert drive("--world", room, *TO_GOAL) == 1
+    assert summary_of(tmp_path)["goal_results"][0]["outcome"] == "reached"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("words", [["--no-pictures"], []])
@@ -275,6 +335,23 @@ def test_ctrl_c_while_the_pictures_are_drawn_still_leaves_a_summary(
     assert run(["drive", *words, "--world", str(room), *TO_GOAL]) == 130
     assert summary_of(tmp_path)["reached"] == 1
     assert "motors at rest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_no_signal_interrupts_letting_go_of_the_robot(
+    drive, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    closed: list[str] = []
+    original = SimulatedBridge.close
+
+    def closing(bridge: SimulatedBridge) -> None:
+        os.kill(os.getpid(), number)
+        original(bridge)
+        closed.append("motors at rest")
+
+    monkeypatch.setattr(SimulatedBridge, "close", closing)
+    assert drive("--world", room, *TO_GOAL) == 0
+    assert closed == ["motors at rest"]
 
 
 @pytest.mark.parametrize("moment", ["rehearse", "drive"])

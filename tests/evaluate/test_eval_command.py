@@ -113,6 +113,8 @@ def test_episodes_of_other_settings_are_not_mixed_in(
     assert evaluate(worlds, file) == EXIT_BAD_INPUT
     assert "other settings" in capsys.readouterr().err
     assert partial_file(file).exists()
+    partial_file(file).write_text("")  # the control: what a full disk leaves holds nothing
+    assert evaluate(worlds, file) == 0
 
 
 def test_a_comparison_is_paired_and_refuses_other_episodes(
@@ -124,8 +126,17 @@ def test_a_comparison_is_paired_and_refuses_other_episodes(
     comparison = json.loads(oracle.read_text())["comparison"]
     assert (comparison["only_ours"], comparison["only_theirs"], comparison["p"]) == (1, 0, 1.0)
     assert "1 won, 0 lost" in capsys.readouterr().out
+
+
+def test_a_comparison_with_other_episodes_is_refused_before_the_first(
+    worlds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    straight, oracle = tmp_path / "straight.json", tmp_path / "oracle.json"
+    assert evaluate(worlds, straight, policy="straight", episodes=2) == 0
+    monkeypatch.setattr(runner, "run_episode", lambda *_: pytest.fail("it drives"))
     assert evaluate(worlds, oracle, "--compare", str(straight), episodes=4) == EXIT_BAD_INPUT
-    assert "other episodes" in capsys.readouterr().err
+    assert evaluate(worlds, oracle, "--compare", str(straight), "--seed", "6", episodes=2) == EXIT_BAD_INPUT
+    assert capsys.readouterr().err.count("has other episodes") == 2
 
 
 @pytest.mark.parametrize(
@@ -142,6 +153,9 @@ def test_a_comparison_is_paired_and_refuses_other_episodes(
         ([task("blocked")], ["--policy", "world-model", "--model", "nowhere"], "no such bundle directory"),
         ([task("blocked")], ["--compare", "nowhere.json"], "cannot read the evaluation"),
         ([task("blocked")], ["--policy", "magic"], "is not one of"),
+        ([task("blocked")], ["--json", "."], "is a folder or a device"),
+        ([task("blocked")], ["--json", "/dev/null"], "is a folder or a device"),
+        ([task("blocked")], ["--episodes", "1000000000000"], "is not in the range"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,24 @@ def test_a_task_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         run(["worlds", "show", str(tmp_path / "w"), "2", "--png", str(tmp_path / "w.png")]) == EXIT_BAD_INPUT
     )
     assert "has tasks 0 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.bogus"])
+def test_the_picture_is_a_png_whatever_its_name(tmp_path: Path, name: str) -> None:
+    assert generate(tmp_path / "w") == 0
+    assert run(["worlds", "show", str(tmp_path / "w"), "0", "--png", str(tmp_path / name)]) == 0
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == "PNG"
+    assert run(["worlds", "show", str(tmp_path / "w"), "0", "--png", "/dev/null"]) == EXIT_BAD_INPUT
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert generate(tmp_path / "w") == EXIT_BAD_INPUT
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert errors == [f"error: {tmp_path / 'w'}: the worlds cannot be written: No space left on device"]
