@@ -72,7 +72,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         return msgspec.json.decode((folder / RESULT).read_bytes(), type=Evaluation)
     except (OSError, msgspec.DecodeError) as error:
-        raise BadInput(f"{folder / RESULT}: {error}: run the evaluate command first") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{folder / RESULT}: {reason}: run the evaluate command first") from error
 
 
 def _drive(bundle: Path, kind: str, config: EvaluateConfig, folder: Path, name: str, jobs: int) -> Report:

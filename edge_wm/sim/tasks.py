@@ -105,7 +105,7 @@ def check_task(task: Task, true_map: TrueMap, where: str) -> float:
         ("start", task.start[:2], rm.CHASSIS_RADIUS_M - MAP_ERROR_M),
         ("goal", task.goal, 0.0),
     ):
-        place = f"{where}: the {name} ({point[0]:.2f}, {point[1]:.2f})"
+        place = f"{where}: the {name} ({point[0]:g}, {point[1]:g})"
         if not true_map.contains(point):
             raise BadInput(f"{place} lies outside the world")
         if float(true_map.clearance_at(np.array(point))) <= needed:

@@ -201,7 +201,13 @@ def test_a_goal_that_is_no_point_is_refused(drive, refused, room: Path, goal: st
 
 
 @pytest.mark.parametrize(
-    ("goal", "says"), [("2.0,0", "inside a wall"), ("-2,0.5", "inside a wall"), ("9,9", "outside the world")]
+    ("goal", "says"),
+    [
+        ("2.0,0", "inside a wall"),
+        ("-2,0.5", "inside a wall"),
+        ("9,9", "outside the world"),
+        ("1e300,1", "(1e+300, 1) lies outside the world"),
+    ],
 )
 def test_a_goal_where_no_robot_can_be_is_refused(drive, refused, room: Path, goal: str, says: str) -> None:
     assert says in refused(drive("--world", room, "--goal", goal))

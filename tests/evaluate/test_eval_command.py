@@ -143,11 +143,11 @@ def test_a_comparison_with_other_episodes_is_refused_before_the_first(
     ("entries", "words", "message"),
     [
         ([], [], "holds no task"),
-        ([task("blocked", goal=[0.0, 0.0])], [], "task 0: the goal (0.00, 0.00) is inside a wall"),
+        ([task("blocked", goal=[0.0, 0.0])], [], "task 0: the goal (0, 0) is inside a wall"),
         (
             [task("blocked", goal=[0.0, 0.0])],
             ["--jobs", "2"],
-            "task 0: the goal (0.00, 0.00) is inside a wall",
+            "task 0: the goal (0, 0) is inside a wall",
         ),
         ([task("blocked")], ["--policy", "world-model"], "name its bundle with --model"),
         ([task("blocked")], ["--policy", "world-model", "--model", "nowhere"], "no such bundle directory"),
