@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import onnx
 import torch
@@ -31,7 +31,8 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
     """
     buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _plain_attention():
+        # PyTorch prints what it had traced until an error; the error is what says something.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), torch.no_grad(), _plain_attention():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,

@@ -224,7 +224,7 @@ def _commit() -> str:
 def _quiet() -> Iterator[None]:
     """Exporters and quantisers log what is of no use to anyone here."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:

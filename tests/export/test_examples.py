@@ -169,7 +169,7 @@ def cem(
     elites: int,
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
-    """One plan of DINO-WM (Zhou et al. 2024, appendix A.5).  Returns the last mean and the best candidate [H, A]."""
+    """One plan of DINO-WM (Zhou et al. 2024).  Returns the last mean and the best candidate [H, A]."""
     std = torch.ones_like(mean)
     best, least = mean, torch.inf
     for iteration in range(iterations):

@@ -87,10 +87,13 @@ def export(culprit: nn.Module) -> bytes:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_the_line_names_the_part_the_operator_and_what_to_write(culprit: nn.Module, said: str) -> None:
+def test_the_line_names_the_part_the_operator_and_what_to_write(
+    culprit: nn.Module, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(BadInput, match=rf"^Part: encoder\.1 {said}") as found:
         export(culprit)
     assert "\n" not in str(found.value)
+    assert "def forward" not in capfd.readouterr().err
 
 
 def test_a_transformer_of_pytorch_is_taken_apart() -> None:

@@ -1,0 +1,62 @@
+"""The page for people with a model of their own: its code is run as it stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edge_wm.bundle.load import load_bundle
+from edge_wm.bundle.verify import verify_bundle
+from edge_wm.errors import BadInput
+from export.adapter import Adapter, load_adapter
+from export.package import package
+
+PAGE = Path(__file__).parents[2] / "docs" / "your-own-model.md"
+ADAPTER, RUNTIME = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def cart(tmp_path: Path) -> Adapter:
+    (tmp_path / "cart.py").write_text(ADAPTER)
+    return load_adapter(tmp_path / "cart.py", None)
+
+
+def test_the_page_leads_from_a_model_to_plans(cart: Adapter, tmp_path: Path) -> None:
+    package(cart, tmp_path / "models" / "cart", version="0.1.0")
+    assert all(check.passed for check in verify_bundle(load_bundle(tmp_path / "models" / "cart")))
+    sent: list[np.ndarray] = []
+
+    def send(action: np.ndarray) -> np.ndarray:
+        sent.append(action)
+        return action
+
+    code = RUNTIME.replace('Path("models/cart")', f'Path("{tmp_path}/models/cart")')
+    exec(code, {"read": lambda: np.array([0.1, 0.0], dtype=np.float32), "send": send})
+    assert len(sent) == 20
+    assert all(np.isfinite(action).all() and np.abs(action).max() <= 1.0 for action in sent)
+
+
+def test_a_module_in_training_mode_is_refused(cart: Adapter) -> None:
+    cart.imagine.network.prior.train()
+    with pytest.raises(
+        BadInput, match=r"cart: observe\.network\.prior is in training mode: call observe\.eval"
+    ):
+        replace(cart)
+    cart.imagine.eval()
+    replace(cart)
+
+
+def test_a_module_that_returns_no_tensor_is_refused(cart: Adapter, tmp_path: Path) -> None:
+    class Named(nn.Module):
+        def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"goal_distance": cart.imagine(*inputs)}
+
+    with pytest.raises(BadInput, match="Named returns a dict: return a tensor or a tuple of tensors"):
+        package(replace(cart, imagine=Named().eval()), tmp_path / "cart", version="0.1.0")
+    assert not (tmp_path / "cart").exists()
