@@ -33,6 +33,7 @@ from benchmarks.latent_mlp import (
 )
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.manifest import Precision
+from edge_wm.engines.execution import Execution
 from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import ActionLimits, PlannerConfig
 from edge_wm.world_model import WorldModel
@@ -44,7 +45,7 @@ MakePlan = Callable[[Size, Path], Plan]
 
 def world_model(size: Size, bundles: Path, precision: Precision) -> WorldModel:
     """The bundle of that size, loaded."""
-    return WorldModel(load_bundle(bundles / str(size)), precision)
+    return WorldModel(load_bundle(bundles / str(size)), Execution(precision=precision))
 
 
 def our_planner(model: Any, manifest: Any) -> ICEM:

@@ -29,12 +29,13 @@ def measure(directory: Path, precision: Any, plans: int) -> dict[str, float]:
     import numpy as np
 
     from edge_wm.bundle.load import load_bundle
+    from edge_wm.engines.execution import Execution
     from edge_wm.planner.icem import ICEM
     from edge_wm.planner.plan import ActionLimits, PlannerConfig
     from edge_wm.world_model import WorldModel
 
     before_kb = _resident_kb()
-    model = WorldModel(load_bundle(directory), precision)
+    model = WorldModel(load_bundle(directory), Execution(precision=precision))
     manifest = model.manifest
     limits = ActionLimits(manifest.action.low, manifest.action.high)
     planner = ICEM(model, PlannerConfig.from_manifest(manifest), limits)

@@ -158,6 +158,9 @@ def test_an_export_goes_on_from_the_graphs_that_were_finished(
     package(adapter(model), tmp_path / "second", version="0.0.2", work=tmp_path / "work")
     for name in ("observe.int8.onnx", "imagine.fp32.onnx"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    monkeypatch.setattr(forms, "RECIPES", (parity,))
+    with pytest.raises(AssertionError, match="made anew"):
+        package(adapter(model), tmp_path / "second", version="0.0.2", work=tmp_path / "work")
 
 
 def test_a_kept_graph_that_is_wrong_is_refused_and_made_anew_the_next_time(
