@@ -55,7 +55,7 @@ def make_settings(
 def _hash_of(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

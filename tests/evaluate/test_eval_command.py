@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,7 @@ def test_the_result_has_the_promised_form(
     assert summary["collision_rate"] == summary["timeout_rate"] == 0.0
     assert 0.85 < summary["spl"] <= 1.0
     assert result["model_sha256"] is None
+    assert result["tasks_sha256"] == hashlib.sha256((worlds / "tasks.json").read_bytes()).hexdigest()
     assert result["seed"] == 5
     assert [episode["world"] for episode in result["episodes"]] == ["open.xml", "blocked.xml"] * 2
     needed = {"world", "success", "collision", "spl", "time_s", "min_clearance_m"}
