@@ -1,4 +1,4 @@
-"""Ctrl-C, the service manager, and a terminal that is gone: who hears of them."""
+"""Who hears of the signals that ask a process to stop."""
 
 from __future__ import annotations
 

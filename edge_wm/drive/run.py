@@ -139,10 +139,9 @@ def _drive_tasks(
 ) -> bool:
     """Drive one task after the other; return whether somebody stopped it."""
     for number, task in enumerate(tasks, 1):
-        result = _drive_task(pilot, clock, task, number, len(tasks), recorder, view, options)
-        recorder.goal_done(result)
+        result, interrupted = _drive_task(pilot, clock, task, number, len(tasks), recorder, view, options)
         say(f"goal {number}/{len(tasks)} {task.name}: {_told(result)}")
-        if result.outcome == Outcome.INTERRUPTED:
+        if interrupted:
             return True
         recorder.draw_goal()
     return False
@@ -157,8 +156,11 @@ def _drive_task(
     recorder: RunRecorder,
     view: LiveView | None,
     options: RunOptions,
-) -> GoalResult:
-    """Drive one task; however it ends, the motors are at rest afterwards."""
+) -> tuple[GoalResult, bool]:
+    """Drive one task; return what became of it, and whether somebody stopped it, perhaps at the goal.
+
+    However it ends, the motors are at rest afterwards.
+    """
     receivers: Sequence[Callable[[TickRecord], None]] = (recorder.tick, *([view.show] if view else ()))
     with SimulatedRobot(pilot.robot, task, clock) as body:
         top_view = body.top_view() if options.pictures else None
@@ -174,7 +176,9 @@ def _drive_task(
         )
         ended = pilot.drive(body.sensors, body.bridge, body.goal_xy, [records.tick])
         records.end(ended)
-        return body.result(ended)
+        result = body.result(ended)
+        recorder.goal_done(result)
+        return result, ended.outcome is Outcome.INTERRUPTED
 
 
 def _told(result: GoalResult) -> str:

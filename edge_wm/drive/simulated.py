@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from edge_wm.sim.robot_model import PREFIX
 from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.tasks import FILE_NAME, Task, check_task, load_tasks, save_tasks
 from edge_wm.sim.true_map import TrueMap
-from edge_wm.stop_signals import on_stop_signals
+from edge_wm.stop_signals import without_stop_signals
 
 Point = tuple[float, float]
 Pose = tuple[float, float, float]
@@ -137,7 +136,7 @@ class SimulatedRobot:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with on_stop_signals(signal.SIG_IGN):  # as in the loop: nothing interrupts stopping the motors
+        with without_stop_signals():  # nothing interrupts stopping the motors
             self.bridge.close()
             self._simulation.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import math
@@ -17,6 +18,7 @@ import click
 import pytest
 
 from edge_wm.cli import run
+from edge_wm.control.loop import Outcome, RunResult
 from edge_wm.drive import run as run_module
 from edge_wm.drive.pilot import Pilot
 from edge_wm.errors import BadInput
@@ -356,8 +358,22 @@ def test_no_signal_interrupts_letting_go_of_the_robot(
         closed.append("motors at rest")
 
     monkeypatch.setattr(SimulatedBridge, "close", closing)
-    assert drive("--world", room, *TO_GOAL) == 0
+    assert drive("--world", room, *TO_GOAL) == 130  # it is heard afterwards
     assert closed == ["motors at rest"]
+    assert summary_of(tmp_path)["reached"] == 1
+
+
+def test_ctrl_c_while_it_brakes_at_the_goal_ends_the_run_and_the_goal_counts(
+    drive, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Pilot.drive
+
+    def stopped(pilot: Pilot, *arguments: object) -> RunResult:
+        return dataclasses.replace(original(pilot, *arguments), outcome=Outcome.INTERRUPTED)
+
+    monkeypatch.setattr(Pilot, "drive", stopped)
+    assert drive("--world", room, *TO_GOAL) == 130
+    assert summary_of(tmp_path)["reached"] == 1
 
 
 @pytest.mark.parametrize("moment", ["rehearse", "drive"])
