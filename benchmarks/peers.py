@@ -16,7 +16,6 @@ import numpy as np
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from rich.console import Console
 
 from benchmarks.latent_mlp import ITERATIONS, Size, bundle, latent_of
 from benchmarks.planners import OURS, PEERS, our_planner, versions, world_model
@@ -52,7 +51,7 @@ def main() -> None:
                 for precision in ("fp32", "int8")
             }
     report = _markdown(plans, shares)
-    Console().print(report, highlight=False)
+    print(report)
     if not options.quick:
         record("peers", {"versions": versions(), "iterations": ITERATIONS, "plans": plans, "shares": shares})
         (RESULTS / "peers.md").write_text(report)

@@ -216,7 +216,9 @@ class ICEM:
 
     def _move_towards(self, order: Array, costs: Array) -> None:
         """Move mean and deviation towards the cheapest candidates, of those with finite cost."""
-        self._elite_count = min(self._config.elites, int(np.count_nonzero(np.isfinite(costs))))
+        self._elite_count = self._config.elites
+        if not math.isfinite(costs[order[self._elite_count - 1]]):
+            self._elite_count = int(np.count_nonzero(np.isfinite(costs)))
         order, elites = order[: self._elite_count], self._elites[: self._elite_count]
         self._actions.take(order, axis=0, out=elites, mode="clip")
         share = self._shares(costs[order])
@@ -234,7 +236,9 @@ class ICEM:
         np.maximum(self._std, self._std_floor, out=self._std)
 
     def _shares(self, costs: Array) -> Array:
-        """How much each elite counts, from the cheapest on: float32[E, 1, 1], together 1."""
+        """How much each elite counts, from the cheapest on: float32[E, 1, 1], together 1, or [1, 1, 1] for all alike."""
+        if self._config.temperature == 0.0:
+            return np.full((1, 1, 1), 1.0 / len(costs), dtype=np.float32)
         weights = np.exp(-self._config.temperature * (costs - costs[0]))
         weights /= np.add.reduce(weights)
         shares: Array = weights[:, None, None]
