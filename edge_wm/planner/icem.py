@@ -76,10 +76,12 @@ class ICEM:
 
         self._actions = np.zeros((n, h, width), dtype=np.float32)
         self._applied = np.zeros(width, dtype=np.float32)
-        self._std = np.zeros((h, width), dtype=np.float32)
-        # What one plan leaves to the next lies together, so that one call shifts it.
-        self._carried = np.zeros((2 + config.elites, h, width), dtype=np.float32)
-        self._mean, self._best, self._elites = self._carried[0], self._carried[1], self._carried[2:]
+        # What one plan leaves to the next lies together, so that one call shifts it; so do mean and deviation, so
+        # that one call moves both.  The deviation starts anew with every plan.
+        self._carried = np.zeros((3 + config.elites, h, width), dtype=np.float32)
+        self._mean, self._std, self._best = self._carried[:3]
+        self._elites = self._carried[3:]
+        self._of_elites = np.zeros((2, h, width), dtype=np.float32)
         self._keep = min(config.elites, math.ceil(config.keep_fraction * config.elites))
         self._deviations = np.zeros_like(self._elites)
         self._noise = NoiseRing(
@@ -180,7 +182,7 @@ class ICEM:
         self._mean[:] = self._best[:] = self._stop
 
     def _shift_previous(self) -> None:
-        self._shift.apply(self._carried[: 2 + min(self._keep, self._elite_count)])
+        self._shift.apply(self._carried[: 3 + min(self._keep, self._elite_count)])
 
     def _sample(self) -> None:
         np.multiply(self._noise.take(), self._std, out=self._actions)
@@ -223,16 +225,16 @@ class ICEM:
         self._actions.take(order, axis=0, out=elites, mode="clip")
         share = self._shares(costs[order])
         deviations = np.multiply(elites, share, out=self._deviations[: self._elite_count])
-        mean = np.add.reduce(deviations, axis=0)
+        mean, std = self._of_elites
+        np.add.reduce(deviations, axis=0, out=mean)
         np.subtract(elites, mean, out=deviations)
         np.square(deviations, out=deviations)
         deviations *= share
-        std = np.sqrt(np.add.reduce(deviations, axis=0))
+        np.sqrt(np.add.reduce(deviations, axis=0, out=std), out=std)
         keep = np.float32(self._config.momentum)
-        for old, new in ((self._mean, mean), (self._std, std)):
-            old *= keep
-            new *= 1 - keep
-            old += new
+        self._carried[:2] *= keep
+        self._of_elites *= 1 - keep
+        self._carried[:2] += self._of_elites
         np.maximum(self._std, self._std_floor, out=self._std)
 
     def _shares(self, costs: Array) -> Array:
