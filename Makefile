@@ -84,15 +84,16 @@ $(VENV)/.gl: | $(VENV)/.demo
 	@touch $@
 
 # On Linux PyPI's torch asks for gigabytes of CUDA libraries.  Exporting needs none of them, so the lock leaves them out;
-# pip still fetches them for a torch build that wants them.
+# pip still fetches them for a torch build that wants them.  The bound on Python that uv repeats in each line is dropped.
 UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CUDA := ^(cuda|nvidia|triton)\b
+TIDY := sed -E "s/python_full_version < '3.14' and //; s/( and| ;) python_full_version < '3.14'//"
 lock: $(VENV)/.python
 	$(PIP) uv
-	$(UV) pyproject.toml --upgrade --extra sim --extra dev --extra export --extra bench | grep -vE '$(CUDA)' > requirements/bench.txt
-	$(UV) pyproject.toml --extra sim --extra dev --extra export -c requirements/bench.txt | grep -vE '$(CUDA)' > requirements/export.txt
-	$(UV) pyproject.toml --extra sim --extra dev -c requirements/export.txt > requirements/test.txt
-	$(UV) pyproject.toml --extra sim -c requirements/export.txt > requirements/demo.txt
+	$(UV) pyproject.toml --upgrade --extra sim --extra litert --extra dev --extra export --extra bench | grep -vE '$(CUDA)' | $(TIDY) > requirements/bench.txt
+	$(UV) pyproject.toml --extra sim --extra litert --extra dev --extra export -c requirements/bench.txt | grep -vE '$(CUDA)' | $(TIDY) > requirements/export.txt
+	$(UV) pyproject.toml --extra sim --extra litert --extra dev -c requirements/export.txt | $(TIDY) > requirements/test.txt
+	$(UV) pyproject.toml --extra sim -c requirements/export.txt | $(TIDY) > requirements/demo.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
