@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
 
 Array = npt.NDArray[Any]
 
@@ -72,6 +72,7 @@ def load_engine(
     threads: int = 1,
     spin: bool = False,
     output_sets: int = 1,
+    delegates: Sequence[str] = (),
 ) -> Engine:
     """Load a graph into the engine for its format.
 
@@ -79,15 +80,39 @@ def load_engine(
         format: of the graph.
         model: the graph's bytes, already checked.
         threads: how many threads one operator may use.
-        spin: whether idle threads burn CPU to wake up faster.
+        spin: whether idle threads burn CPU to wake up faster; LiteRT leaves no choice.
         output_sets: how many sets of output buffers to keep.
+        delegates: shared libraries that run parts of a tflite graph, e.g. ``libedgetpu.so.1``.
 
     Raises:
         EngineError: the engine refuses the graph.
-        BadInput: there is no engine for this format.
+        BadInput: the engine for this format is not installed, or has no delegates.
     """
-    if format == "onnx":
-        from edge_wm.engines.onnxruntime import OnnxRuntimeEngine
+    if format == "tflite":
+        from edge_wm.engines.litert import LiteRtEngine
 
-        return OnnxRuntimeEngine(model, threads=threads, spin=spin, output_sets=output_sets)
-    raise BadInput(f"no engine for {format} graphs in this version of edge-wm: use the model's onnx graphs")
+        return LiteRtEngine(model, threads=threads, output_sets=output_sets, delegates=delegates)
+    if delegates:
+        raise BadInput(f"delegate {delegates[0]}: only tflite graphs have delegates, this one is {format}")
+    from edge_wm.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, threads=threads, spin=spin, output_sets=output_sets)
+
+
+def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> None:
+    """Check what an engine was given to run.  Raises ValueError that names the wrong input."""
+    if len(inputs) != len(specs):
+        unknown = sorted(inputs.keys() - {spec.name for spec in specs})
+        if unknown:
+            raise ValueError(f"the graph has no input {unknown[0]!r}")
+    for spec in specs:
+        array = inputs.get(spec.name)
+        if array is None:
+            raise ValueError(f"input {spec} is missing")
+        if array.shape != spec.shape or array.dtype != spec.dtype:
+            raise ValueError(f"input is {spec}, got {array.dtype.name}[{','.join(map(str, array.shape))}]")
+
+
+def told(error: Exception) -> str:
+    """What an engine's library said, short enough for one line."""
+    return one_line(str(error))[:300]

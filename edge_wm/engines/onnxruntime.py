@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from edge_wm.engines.engine import Array, EngineError, TensorSpec
-from edge_wm.errors import one_line
+from edge_wm.engines.engine import Array, EngineError, TensorSpec, check_inputs, told
 
 MAX_ARENA_BYTES = 512 << 20
 """Memory for the weights and the tensors between nodes of all graphs of this process together."""
@@ -91,20 +90,9 @@ class OnnxRuntimeEngine:
 
     def run(self, inputs: Mapping[str, Array], output_set: int = 0) -> Mapping[str, Array]:
         """Execute the graph; see :meth:`edge_wm.engines.engine.Engine.run`."""
-        if len(inputs) != len(self._inputs):
-            unknown = sorted(inputs.keys() - self._input_arrays.keys())
-            if unknown:
-                raise ValueError(f"the graph has no input {unknown[0]!r}")
-        for spec in self._inputs:
-            array = inputs.get(spec.name)
-            if array is None:
-                raise ValueError(f"input {spec} is missing")
-            buffer = self._input_arrays[spec.name]
-            if array.shape != buffer.shape or array.dtype != buffer.dtype:
-                raise ValueError(
-                    f"input is {spec}, got {array.dtype.name}[{','.join(map(str, array.shape))}]"
-                )
-            np.copyto(buffer, array)
+        check_inputs(self._inputs, inputs)
+        for name, buffer in self._input_arrays.items():
+            np.copyto(buffer, inputs[name])
         try:
             self._session.run_with_iobinding(self._bindings[output_set])
         except Exception as error:
@@ -133,4 +121,4 @@ def _bound_memory() -> None:
 def _told(error: Exception) -> str:
     if "BFCArena" in str(error):
         return f"it needs more than {MAX_ARENA_BYTES >> 20} MiB for weights and tensors between nodes"
-    return one_line(str(error))[:300]
+    return told(error)

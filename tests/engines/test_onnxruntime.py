@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine: buffers bound once, wrong inputs named."""
+"""What only the ONNX Runtime engine does; the rest is in ``test_conformance.py``."""
 
 from __future__ import annotations
 
@@ -9,92 +9,17 @@ import onnx
 import pytest
 from onnx import helper
 
-from edge_wm.engines.engine import EngineError, TensorSpec, load_engine
+from edge_wm.engines.engine import EngineError, load_engine
 from edge_wm.engines.onnxruntime import MAX_ARENA_BYTES, OnnxRuntimeEngine
 from edge_wm.errors import BadInput
 from tests.tiny_model import constant, imagine_graph, model, observe_graph, value
 
-
-def inputs(**changes: object) -> dict[str, np.ndarray]:
-    arrays = {
-        "memory": np.arange(5, dtype=np.float32),
-        "pose": np.array([1, 2, 3], dtype=np.float32),
-        "camera": np.full((6, 8, 3), 51, dtype=np.uint8),
-        "range": np.full(4, 2.0, dtype=np.float32),
-        "applied_action": np.array([1.0, -1.0], dtype=np.float32),
-    }
-    return {**arrays, **changes}  # type: ignore[dict-item]
-
-
-@pytest.fixture
-def engine() -> OnnxRuntimeEngine:
-    return OnnxRuntimeEngine(observe_graph().SerializeToString(), output_sets=2)
-
-
-def test_it_says_what_goes_in_and_out(engine: OnnxRuntimeEngine) -> None:
-    assert engine.inputs[2] == TensorSpec("camera", (6, 8, 3), "uint8")
-    assert engine.outputs == (
-        TensorSpec("next_memory", (5,), "float32"),
-        TensorSpec("next_pose", (3,), "float32"),
-    )
-
-
-def test_it_computes_what_the_graph_says(engine: OnnxRuntimeEngine) -> None:
-    outputs = engine.run(inputs())
-    np.testing.assert_allclose(outputs["next_memory"], np.arange(5) + 0.2 + 2.0, rtol=1e-6)
-    np.testing.assert_allclose(outputs["next_pose"], [1.1, 2.2, 2.5], rtol=1e-6)
-
-
-def test_outputs_stay_in_the_same_memory(engine: OnnxRuntimeEngine) -> None:
-    first = engine.run(inputs())["next_pose"]
-    second = engine.run(inputs(pose=np.zeros(3, dtype=np.float32)))["next_pose"]
-    assert first is second
-    np.testing.assert_allclose(second, [0.1, 0.2, -0.5], rtol=1e-6)
-
-
-def test_one_set_of_outputs_leaves_the_other_alone(engine: OnnxRuntimeEngine) -> None:
-    first = engine.run(inputs(), 0)["next_pose"]
-    kept = first.copy()
-    second = engine.run(inputs(pose=first), 1)["next_pose"]
-    np.testing.assert_array_equal(first, kept)
-    np.testing.assert_allclose(second - kept, [0.1, 0.2, -0.5], rtol=1e-6)
-
-
-def test_inputs_need_not_be_contiguous(engine: OnnxRuntimeEngine) -> None:
-    wide = np.zeros((6, 8, 6), dtype=np.uint8)
-    wide[..., ::2] = 51
-    np.testing.assert_allclose(
-        engine.run(inputs(camera=wide[..., ::2]))["next_memory"], np.arange(5) + 2.2, rtol=1e-6
-    )
-
-
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        (inputs(camera=np.zeros((8, 6, 3), dtype=np.uint8)), r"camera uint8\[6,8,3\], got uint8\[8,6,3\]"),
-        (inputs(camera=np.zeros((6, 8, 3), dtype=np.float32)), r"got float32\[6,8,3\]"),
-        (inputs(pose=np.zeros(3)), r"pose float32\[3\], got float64\[3\]"),
-        (inputs(extra=np.zeros(3)), "no input 'extra'"),
-        (
-            {name: array for name, array in inputs().items() if name != "range"},
-            r"range float32\[4\] is missing",
-        ),
-        ({("rnage" if name == "range" else name): array for name, array in inputs().items()}, "range"),
-    ],
-)
-def test_wrong_inputs_are_named(wrong: dict[str, np.ndarray], named: str, engine: OnnxRuntimeEngine) -> None:
-    engine.run(inputs())  # the control
-    with pytest.raises(ValueError, match=named):
-        engine.run(wrong)
-
-
 OBSERVE = observe_graph().SerializeToString()
 
 
-@pytest.mark.parametrize("data", [b"", b"not onnx", OBSERVE[:50], OBSERVE.replace(b"Cast", b"\xc7ast")])
-def test_a_graph_it_cannot_load_is_one_line(data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_operator_it_does_not_know_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EngineError) as refusal:
-        OnnxRuntimeEngine(data)
+        OnnxRuntimeEngine(OBSERVE.replace(b"Cast", b"\xc7ast"))
     assert "\n" not in str(refusal.value)
     assert capfd.readouterr() == ("", "")
 
@@ -108,10 +33,10 @@ def test_a_dynamic_shape_is_refused() -> None:
         OnnxRuntimeEngine(graph.SerializeToString())
 
 
-def test_a_format_without_an_engine_is_bad_input() -> None:
-    assert load_engine("onnx", observe_graph().SerializeToString(), threads=2, spin=True).inputs
-    with pytest.raises(BadInput, match="tflite"):
-        load_engine("tflite", b"")
+def test_it_takes_no_delegate() -> None:
+    assert load_engine("onnx", OBSERVE, threads=2, spin=True).inputs
+    with pytest.raises(BadInput, match=r"libedgetpu\.so\.1"):
+        load_engine("onnx", OBSERVE, delegates=["libedgetpu.so.1"])
 
 
 def grown(*nodes: onnx.NodeProto, **constants: object) -> bytes:
