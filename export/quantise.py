@@ -57,14 +57,7 @@ def quantise(model: bytes, cases: list[dict[str, Array]], skip: Iterable[str] = 
     Raises:
         BadInput: too few calibration cases, or a number in them is not finite.
     """
-    if len(cases) < MINIMUM_CASES:
-        raise BadInput(
-            f"int8 calibration needs at least {MINIMUM_CASES} cases, got {len(cases)}; drive more episodes"
-        )
-    for number, case in enumerate(cases):
-        for name, array in case.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise BadInput(f"int8 calibration: case {number}: {name} holds NaN or infinity")
+    check_cases(cases)
     with tempfile.TemporaryDirectory() as scratch:
         plain, prepared, result = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
         plain.write_bytes(model)
@@ -99,3 +92,15 @@ def _is_small(node: onnx.NodeProto, sizes: Mapping[str, tuple[int, ...]]) -> boo
         return False
     is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     return sizes[node.input[1]][1 if is_transposed else 0] < LEAST_INPUTS
+
+
+def check_cases(cases: list[dict[str, Array]]) -> None:
+    """Refuse a calibration set that cannot set a scale.  Raises BadInput."""
+    if len(cases) < MINIMUM_CASES:
+        raise BadInput(
+            f"int8 calibration needs at least {MINIMUM_CASES} cases, got {len(cases)}; drive more episodes"
+        )
+    for number, case in enumerate(cases):
+        for name, array in case.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise BadInput(f"int8 calibration: case {number}: {name} holds NaN or infinity")

@@ -1,0 +1,158 @@
+"""PyTorch to TFLite, and TFLite to int8: one graph a role, static shapes, names in the signature."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edge_wm.errors import BadInput, MissingExtra
+from edge_wm.sensors.observation import Array
+from export.quantise import check_cases
+
+SIGNATURE = "serving_default"
+
+
+class _Named(nn.Module):
+    """A module whose inputs and outputs have names: the converter takes the signature's from here."""
+
+    def __init__(self, module: nn.Module, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self.outputs = module, outputs
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.outputs, self.module(*inputs.values()), strict=True))
+
+
+def to_tflite(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> bytes:
+    """Convert ``module(*inputs)`` to the bytes of a TFLite model with one signature.
+
+    Args:
+        module: in evaluation mode; its positional arguments are ``inputs`` in order.
+        inputs: example tensors by input name; their shapes become the graph's static shapes.
+        outputs: names of the outputs, in order.
+
+    Raises:
+        BadInput: naming the module and what the converter could not express.
+        MissingExtra: the converter is not installed.
+    """
+    try:
+        import litert_torch
+    except ImportError:
+        raise MissingExtra("litert-torch", "export") from None
+    with _quiet(), tempfile.TemporaryDirectory() as scratch, torch.no_grad():
+        file = Path(scratch) / "graph.tflite"
+        try:
+            litert_torch.convert(_Named(module, outputs).eval(), sample_kwargs=dict(inputs)).export(str(file))
+        except Exception as error:  # the converter's layers share no base class but this
+            raise BadInput(
+                f"{type(module).__name__}: cannot be converted to TFLite: {_reason(error)}"
+            ) from error
+        return file.read_bytes()
+
+
+def quantise_tflite(
+    model: bytes, cases: list[dict[str, Array]], operators: Sequence[str] | None = None
+) -> bytes:
+    """Quantise to int8, weights per channel, activations calibrated on ``cases``.
+
+    Args:
+        model: fp32 TFLite bytes with one signature.
+        cases: calibration inputs by name.
+        operators: builtin names, e.g. ``CONV_2D``, of what becomes int8 with float inputs and outputs; None for
+            everything that has an int8 form, inputs and outputs included, which is what an Edge TPU needs.
+
+    Raises:
+        BadInput: too few calibration cases, a number in them is not finite, or the quantiser refuses the graph.
+        MissingExtra: the quantiser is not installed.
+    """
+    check_cases(cases)
+    names = ["*"] if operators is None else list(operators)
+    return _requantise(model, lambda recipe: [recipe.add_static_config(".*", n, 8, 8) for n in names], cases)
+
+
+def halve_tflite(model: bytes) -> bytes:
+    """Store the weights of convolutions and linear layers as float16; arithmetic stays in float32.
+
+    Raises:
+        BadInput: the quantiser refuses the graph.
+        MissingExtra: the quantiser is not installed.
+    """
+    return _requantise(model, _add_float16, None)
+
+
+def _requantise(
+    model: bytes, configure: Callable[[Any], object], cases: list[dict[str, Array]] | None
+) -> bytes:
+    try:
+        from ai_edge_quantizer import quantizer
+    except ImportError:
+        raise MissingExtra("ai-edge-quantizer", "export") from None
+    with _quiet():
+        try:
+            tool = quantizer.Quantizer(bytearray(model))
+            configure(tool)
+            measured = tool.calibrate({SIGNATURE: cases}) if cases else None
+            return bytes(tool.quantize(measured).quantized_model)
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise BadInput(f"TFLite: cannot be quantised: {' '.join(str(error).split())[:300]}") from error
+
+
+def _add_float16(tool: Any) -> None:
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    for operator in ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D"):
+        tool.update_quantization_recipe(".*", operator, config, AlgorithmName.FLOAT_CASTING)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tools' progress off the terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _reason(error: Exception) -> str:
+    """Operator, place and remedy, as far as the converter says."""
+    text = str(error)
+    operator = re.search(r"target=torch\.ops\.([\w.]+)", text)
+    frames = [
+        f"{Path(file).name}:{line}"
+        for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)
+        if "site-packages" not in file
+    ]
+    named = f"operator {operator[1]}" if operator else text.strip().partition("\n")[0][:200]
+    place = f" at {frames[-1]}" if frames else ""
+    return f"{named}{place}; {_remedy(error, text)}"
+
+
+def _remedy(error: Exception, text: str) -> str:
+    if "data-dependent" in text or "statically" in text or "Concretization" in type(error).__name__:
+        return "what it computes has a shape or a path that depends on data: use torch.where and fixed sizes"
+    if "Lowering not found" in text:
+        return "TFLite has no form of it: write it with arithmetic, matmul, convolution, gather or where"
+    return "try the module part by part"
