@@ -65,7 +65,9 @@ class Adapter:
         initial: arrays of state tensors that do not start as one number, by name.
         robot_kind: what the model drives.
         latency_budget_ms: of observe and one plan together.
-        float_parts: parts of the names of weights whose layers stay in float in int8 graphs.
+        float_parts: parts of the names of weights whose layers stay in float in ONNX int8 graphs.
+        full_integer: whether TFLite int8 graphs are int8 throughout, inputs and outputs included, as an Edge TPU wants
+            them; else convolutions and linear layers only.
         data_seed: of the training data, for the record.
 
     Raises:
@@ -90,6 +92,7 @@ class Adapter:
     robot_kind: str = "any"
     latency_budget_ms: float = 50.0
     float_parts: tuple[str, ...] = ()
+    full_integer: bool = False
     data_seed: int = 0
 
     def __post_init__(self) -> None:

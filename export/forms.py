@@ -13,15 +13,19 @@ import torch
 from torch import nn
 
 from edge_wm.bundle import manifest as mf
-from edge_wm.errors import BadInput
-from export import onnx_export
+from export import onnx_export, tflite_export
 from export import quantise as quantisation
 from export.onnx_export import to_fp16, to_onnx
 from export.quantise import quantise
 from export.rollouts import Inputs
+from export.tflite_export import halve_tflite, quantise_tflite, to_tflite
 
-RECIPES = (onnx_export, quantisation)
+RECIPES = (onnx_export, quantisation, tflite_export)
 """How forms are made: a graph that was kept from an older recipe is made anew."""
+
+
+INT8_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""What becomes int8 in a TFLite graph that is not int8 throughout: as in ONNX, the operators with the work in them."""
 
 
 class Form(NamedTuple):
@@ -40,7 +44,8 @@ class FormMaker:
         example: inputs by name, in the module's order; their shapes become the graph's.
         outputs: names of the outputs, in order.
         calibration: inputs that int8 takes its scales from.
-        float_parts: parts of the names of weights whose layers stay in float in int8.
+        float_parts: parts of the names of weights whose layers stay in float in ONNX int8.
+        full_integer: whether TFLite int8 is int8 throughout, inputs and outputs included.
         work: folder where finished graphs are kept, so that an interrupted export goes on; None keeps none.
     """
 
@@ -51,11 +56,13 @@ class FormMaker:
         example: Inputs,
         outputs: tuple[str, ...],
         calibration: list[Inputs],
-        float_parts: tuple[str, ...],
+        float_parts: tuple[str, ...] = (),
+        full_integer: bool = False,
         work: Path | None = None,
     ) -> None:
         self._role, self._module, self._example, self._outputs = role, module, example, outputs
         self._calibration, self._float_parts, self._work = calibration, float_parts, work
+        self._full_integer = full_integer
         self._made: dict[Form, bytes] = {}
         self._key = "" if work is None else self._fingerprint()
 
@@ -87,14 +94,18 @@ class FormMaker:
                 kept.unlink(missing_ok=True)
 
     def _export(self, form: Form) -> bytes:
-        if form == ("onnx", "fp32"):
+        if form.precision == "fp32":
             example = {name: torch.from_numpy(array) for name, array in self._example.items()}
-            return to_onnx(self._module, example, self._outputs)
+            convert = to_onnx if form.format == "onnx" else to_tflite
+            return convert(self._module, example, self._outputs)
+        whole = self.make(Form(form.format, "fp32"))
         if form == ("onnx", "fp16"):
-            return to_fp16(self.make(Form("onnx", "fp32")))
+            return to_fp16(whole)
         if form == ("onnx", "int8"):
-            return quantise(self.make(Form("onnx", "fp32")), self._calibration, self._float_parts)
-        raise BadInput(f"{self._role}: {form.format} {form.precision} cannot be exported by this version")
+            return quantise(whole, self._calibration, self._float_parts)
+        if form == ("tflite", "fp16"):
+            return halve_tflite(whole)
+        return quantise_tflite(whole, self._calibration, None if self._full_integer else INT8_OPERATORS)
 
     def _kept(self, form: Form) -> Path | None:
         if self._work is None:
@@ -114,7 +125,7 @@ class FormMaker:
             for name, array in case.items():
                 digest.update(f"{name}{array.shape}{array.dtype}".encode())
                 digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(repr((self._outputs, self._float_parts)).encode())
+        digest.update(repr((self._outputs, self._float_parts, self._full_integer)).encode())
         return digest.hexdigest()[:16]
 
 

@@ -92,7 +92,14 @@ def package(
             outputs = tuple(spec.name for spec in manifest.graph_outputs(role))
             truth = [_truth(manifest, role, run(module, case)) for case in held_out[role]]
             maker = FormMaker(
-                role, module, held_out[role][0], outputs, calibration[role], adapter.float_parts, work
+                role,
+                module,
+                held_out[role][0],
+                outputs,
+                calibration[role],
+                float_parts=adapter.float_parts,
+                full_integer=adapter.full_integer,
+                work=work,
             )
             for form in forms:
                 progress.update(task, description=f"{role} {form.format} {form.precision}")

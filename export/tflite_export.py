@@ -30,7 +30,8 @@ class _Named(nn.Module):
         self.module, self.outputs = module, outputs
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.outputs, self.module(*inputs.values()), strict=True))
+        found = self.module(*inputs.values())
+        return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
 
 
 def to_tflite(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> bytes:
