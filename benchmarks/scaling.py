@@ -81,7 +81,7 @@ def main() -> None:
 
     axes = {"candidates": [(32, 10, 128), SOAK]} if options.quick else ONE_AFTER_ANOTHER
     grown = {
-        axis: {str(size): _both_precisions(size, options.work, PLANS) for size in sizes}
+        axis: {"x".join(map(str, size)): _both_precisions(size, options.work, PLANS) for size in sizes}
         for axis, sizes in axes.items()
     }
     soak = _both_precisions(SOAK, options.work, SOAK_PLANS // 10 if options.quick else SOAK_PLANS)
