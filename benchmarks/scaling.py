@@ -148,7 +148,8 @@ def _plot(grown: dict[str, Any], file: Path) -> None:
             for precision in ("fp32", "int8"):
                 axes.plot(along, [found[precision][key] for found in by_size.values()], "o-", label=precision)
             axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
+            axes.set_xticks(along, map(str, along))
+            axes.set_yscale("log" if row == 0 else "linear")
             axes.set_xlabel(axis)
             axes.set_ylabel(label if column == 0 else "")
             axes.legend()
