@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_wm.bundle import onnx_guard, tflite_guard
+from edge_wm.bundle.graph_summary import GraphSummary
 from edge_wm.bundle.manifest import (
     MANIFEST_NAME,
     MAX_DIMENSION,
@@ -33,7 +35,6 @@ from edge_wm.bundle.manifest import (
     StateTensor,
     decode_manifest,
 )
-from edge_wm.bundle.onnx_guard import GraphSummary, check_graph
 from edge_wm.errors import BadInput, one_line
 
 Array = npt.NDArray[Any]
@@ -43,6 +44,7 @@ MAX_FILE_BYTES = 256 << 20
 MAX_BUNDLE_BYTES = 1 << 30
 MAX_DEPTH = 4
 
+_GUARDS = {"onnx": onnx_guard.check_graph, "tflite": tflite_guard.check_graph}
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -54,7 +56,7 @@ class Bundle:
         directory: where it was read from.
         manifest: what it says of itself.
         sha256: hash of the manifest's bytes; the manifest holds the hash of every file, so this names the model.
-        graphs: what the guard found in each ONNX graph, by file.
+        graphs: what the guard found in each graph, by file.
     """
 
     directory: Path
@@ -159,8 +161,9 @@ def load_bundle(
     for entry in manifest.files:
         data = _read_checked(directory, entry)
         graph = graphs.get(entry.path)
-        if graph is not None and graph.format == "onnx":
+        if graph is not None:
             inputs, outputs = manifest.graph_inputs(graph.role), manifest.graph_outputs(graph.role)
+            check_graph = _GUARDS[graph.format]
             summaries[entry.path] = check_graph(data, str(directory / entry.path), inputs, outputs)
         if entry.path in keep:
             content[entry.path] = data

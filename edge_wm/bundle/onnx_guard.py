@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from edge_wm.bundle import onnx_wire
+from edge_wm.bundle.graph_summary import GraphSummary, check_border
 from edge_wm.bundle.onnx_operators import ALLOWED, SHAPE_INPUTS, WHY_REFUSED
 from edge_wm.bundle.onnx_wire import Span, WireReader
 from edge_wm.engines.engine import TensorSpec
@@ -44,21 +44,6 @@ _DTYPES = {
 }
 _FLOATS = frozenset({1, 10, 11, 16})
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
-
-
-@dataclass(frozen=True, slots=True)
-class GraphSummary:
-    """What a graph is made of.
-
-    Attributes:
-        nodes: how many operators it runs.
-        parameters: how many numbers it stores.
-        operators: how often each operator occurs, most frequent first.
-    """
-
-    nodes: int
-    parameters: int
-    operators: Mapping[str, int]
 
 
 def check_graph(
@@ -114,8 +99,8 @@ class _Guard:
             raise self._wire.bad(f"gives input {shadowed[0]!r} a default value")
         self._refuse_computed_shapes()
         self._refuse_integer_traps()
-        self._compare("input", have_inputs, inputs)
-        self._compare("output", have_outputs, outputs)
+        check_border("input", have_inputs, inputs, self._wire.bad)
+        check_border("output", have_outputs, outputs, self._wire.bad)
         operators = dict(self._operators.most_common())
         return GraphSummary(sum(operators.values()), self._parameters, operators)
 
@@ -134,17 +119,6 @@ class _Guard:
         if graph is None:
             raise self._wire.bad("holds no graph: not an ONNX file?")
         return graph
-
-    def _compare(self, kind: str, have: Mapping[str, TensorSpec], wanted: Sequence[TensorSpec]) -> None:
-        for spec in wanted:
-            found = have.get(spec.name)
-            if found is None:
-                raise self._wire.bad(f"has no {kind} {spec.name!r}, which the manifest asks for")
-            if found != spec:
-                raise self._wire.bad(f"{kind} is {found}, the manifest says {spec}")
-        surplus = sorted(have.keys() - {spec.name for spec in wanted})
-        if surplus:
-            raise self._wire.bad(f"has {kind} {surplus[0]!r}, which the manifest does not know")
 
     def _node(self, span: Span) -> None:
         operator = domain = ""

@@ -1,0 +1,236 @@
+"""Looks at a TFLite file from a stranger before any engine does, as ``onnx_guard.py`` does for ONNX.
+
+An engine follows indices without looking: a tensor that nothing has written, an axis without a scale.  Met with
+some of these LiteRT ends the process, and tflite-runtime, which verifies nothing, with most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_wm.bundle import tflite_wire as wire
+from edge_wm.bundle.graph_summary import GraphSummary, check_border
+from edge_wm.bundle.tflite_operators import ALLOWED, WHY_REFUSED
+from edge_wm.engines.engine import TensorSpec
+
+MAX_NODES = 20_000
+MAX_TENSORS = 100_000
+MAX_PARAMETERS = 1 << 26
+MAX_ELEMENTS = 1 << 24
+"""Of one tensor between operators."""
+
+# TensorType: name, bits of one element.
+_DTYPES = {
+    0: ("float32", 32),
+    1: ("float16", 16),
+    2: ("int32", 32),
+    3: ("uint8", 8),
+    4: ("int64", 64),
+    6: ("bool", 8),
+    7: ("int16", 16),
+    9: ("int8", 8),
+    10: ("float64", 64),
+    15: ("uint32", 32),
+    17: ("int4", 4),
+}
+_SHAPE_OPTIONS = {17, 30}
+"""BuiltinOptions of RESHAPE and SQUEEZE, which hold a vector."""
+_OPTIONAL_INPUT = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+"""Operators that do without a bias, written as tensor -1."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    spec: TensorSpec
+    constant: bool
+    quantised: bool
+
+
+def check_graph(
+    data: bytes, where: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> GraphSummary:
+    """Check the structure of one TFLite file, and that it takes and gives what the manifest says.
+
+    An int8 input or output with a scale counts as float32, which is what the engine makes of it.
+
+    Args:
+        data: the file.
+        where: what to call it in messages.
+        inputs: what the manifest says goes in; the order does not matter.
+        outputs: what the manifest says comes out.
+
+    Raises:
+        BadInput: one line with the file and what is wrong.
+    """
+    return _Guard(data, where).check(inputs, outputs)
+
+
+class _Guard:
+    """One pass over one file, table by table."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self._file = wire.FlatReader(data, where)
+        self._bad = self._file.bad
+        self._tensors: list[_Tensor] = []
+        self._parameters = 0
+        self._operators: Counter[str] = Counter()
+
+    def check(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> GraphSummary:
+        model = self._file.table(self._file.root(), wire.MODEL, "Model")
+        if model.get("version") != 3:
+            raise self._bad(f"has schema version {model.get('version')}, not 3")
+        codes = [self._operator_code(at) for at in model.get("operator_codes", [])]
+        buffers = [self._buffer(at) for at in model.get("buffers", [])]
+        for number in self._file.integers(model.get("metadata_buffer")):
+            self._index(number, len(buffers), "buffer")
+        for at in model.get("metadata", []):
+            entry = self._file.table(at, wire.METADATA, "Metadata")
+            self._index(entry.get("buffer", 0), len(buffers), "buffer")
+        graph = self._file.table(self._only(model, "subgraphs"), wire.SUBGRAPH, "SubGraph")
+        places = graph.get("tensors", [])
+        if len(places) > MAX_TENSORS:
+            raise self._bad(f"has more than {MAX_TENSORS} tensors")
+        self._tensors = [self._tensor(at, buffers) for at in places]
+        enter = self._indices(graph.get("inputs"))
+        leave = self._indices(graph.get("outputs"))
+        self._follow(graph.get("operators", []), codes, enter, leave)
+        signature = self._file.table(self._only(model, "signature_defs"), wire.SIGNATURE, "SignatureDef")
+        if signature.get("subgraph_index", 0) != 0:
+            raise self._bad("has a signature of another subgraph")
+        for kind, indices, wanted in (("input", enter, inputs), ("output", leave, outputs)):
+            check_border(kind, self._border(kind, signature, indices), wanted, self._bad)
+        return GraphSummary(self._operators.total(), self._parameters, dict(self._operators.most_common()))
+
+    def _only(self, model: dict[str, Any], name: str) -> int:
+        places: list[int] = model.get(name, [])
+        if len(places) != 1:
+            what = "signature, which names its inputs and outputs" if name == "signature_defs" else "subgraph"
+            raise self._bad(f"has {len(places)} {name}; a bundle's graph has one {what}")
+        return places[0]
+
+    def _index(self, index: int, count: int, what: str) -> int:
+        if not 0 <= index < count:
+            raise self._bad(f"is damaged: there is no {what} {index}")
+        return index
+
+    def _indices(self, span: wire.Span | None) -> list[int]:
+        return [self._index(index, len(self._tensors), "tensor") for index in self._file.integers(span)]
+
+    def _operator_code(self, position: int) -> str:
+        code = self._file.table(position, wire.OPERATOR_CODE, "OperatorCode")
+        # Codes above 127 did not fit the first field.
+        number = max(code.get("builtin_code", 0), code.get("deprecated_builtin_code", 0))
+        if number not in ALLOWED or "custom_code" in code:
+            name, reason = WHY_REFUSED.get(
+                number, (f"code {number}", "it is not on the list of allowed operators")
+            )
+            custom = f" {code['custom_code']!r}" if "custom_code" in code else ""
+            raise self._bad(f"uses operator {name}{custom}: {reason}")
+        return ALLOWED[number]
+
+    def _buffer(self, position: int) -> int:
+        """Check one buffer; return how many bytes it holds."""
+        buffer = self._file.table(position, wire.BUFFER, "Buffer")
+        if buffer.get("offset", 0) or buffer.get("size", 0):
+            raise self._bad("keeps a buffer outside of the flatbuffer")
+        size: int = buffer.get("data", (0, 0))[1]
+        return size
+
+    def _tensor(self, position: int, buffers: list[int]) -> _Tensor:
+        tensor = self._file.table(position, wire.TENSOR, "Tensor")
+        label = tensor.get("name", "")
+        shape = self._file.integers(tensor.get("shape"))
+        signature = self._file.integers(tensor.get("shape_signature"))
+        if len(shape) > 8 or any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
+            raise self._bad(f"tensor {label!r} has an impossible shape")
+        if any(size < 0 for size in signature):
+            raise self._bad(f"tensor {label!r} has a dynamic dimension; export with static shapes")
+        if tensor.get("type", 0) not in _DTYPES:
+            raise self._bad(f"tensor {label!r} has data type {tensor['type']}, which is not a plain number")
+        if tensor.get("is_variable") or tensor.get("variant_tensors"):
+            raise self._bad(f"tensor {label!r} remembers between calls; make it part of the latent state")
+        dtype, bits = _DTYPES[tensor.get("type", 0)]
+        stored = buffers[self._index(tensor.get("buffer", 0), len(buffers), "buffer")]
+        if stored:
+            self._parameters += math.prod(shape)
+            if stored != (math.prod(shape) * bits + 7) // 8:
+                raise self._bad(f"tensor {label!r}: its data does not have the size of its shape {shape}")
+            if self._parameters > MAX_PARAMETERS:
+                raise self._bad(f"stores more than {MAX_PARAMETERS} numbers")
+        scales = self._scales(tensor, label, shape, constant=stored > 0)
+        return _Tensor(TensorSpec(label, tuple(shape), dtype), stored > 0, scales > 0 and dtype != "float32")
+
+    def _scales(self, tensor: dict[str, Any], label: str, shape: list[int], *, constant: bool) -> int:
+        """Check the quantisation of a tensor; return how many scales it has."""
+        if "quantization" not in tensor:
+            return 0
+        fields = self._file.table(tensor["quantization"], wire.QUANTIZATION, "QuantizationParameters")
+        count: int = fields.get("scale", (0, 0))[1]
+        axis = fields.get("quantized_dimension", 0)
+        per_channel = constant and 0 <= axis < len(shape) and count == shape[axis]
+        if fields.get("zero_point", (0, 0))[1] != count or not (count in (0, 1) or per_channel):
+            raise self._bad(f"tensor {label!r} has {count} scales, which do not fit it")
+        return count
+
+    def _follow(self, places: list[int], codes: list[str], enter: list[int], leave: list[int]) -> None:
+        """Follow the operators: each reads only what is there, and writes what nobody else has."""
+        if len(places) > MAX_NODES:
+            raise self._bad(f"has more than {MAX_NODES} nodes")
+        ready = {index for index, tensor in enumerate(self._tensors) if tensor.constant}
+        for index in enter:
+            self._write(index, ready)
+        for at in places:
+            operator = self._file.table(at, wire.OPERATOR, "Operator")
+            name = codes[self._index(operator.get("opcode_index", 0), len(codes), "operator code")]
+            self._options(operator, name)
+            sources = self._file.integers(operator.get("inputs"))
+            if name in _OPTIONAL_INPUT and len(sources) > 2:
+                sources = [*sources[:2], *(index for index in sources[2:] if index != -1)]
+            for index in sources:
+                if self._index(index, len(self._tensors), "tensor") not in ready:
+                    raise self._bad(f"{name} reads {self._tensors[index].spec.name!r} before it is written")
+            for index in self._indices(operator.get("outputs")):
+                self._write(index, ready)
+            self._operators[name] += 1
+        for index in leave:
+            if index not in ready:
+                raise self._bad(f"output {self._tensors[index].spec.name!r} is never written")
+
+    def _write(self, index: int, ready: set[int]) -> None:
+        if index in ready:
+            raise self._bad(f"writes {self._tensors[index].spec.name!r} twice")
+        ready.add(index)
+
+    def _options(self, operator: dict[str, Any], name: str) -> None:
+        strange = ("custom_options", "intermediates", "mutating_variable_inputs")
+        if any(operator.get(field, (0, 0))[1] for field in strange) or any(
+            operator.get(f"large_custom_options_{part}", 0) for part in ("offset", "size")
+        ):
+            raise self._bad(f"{name} has options that TFLite's own operators do not have")
+        if "options" not in operator:
+            return
+        if operator.get("options_type", 0) in _SHAPE_OPTIONS:
+            self._file.table(operator["options"], wire.NEW_SHAPE, "ReshapeOptions")
+        else:
+            self._file.numbers_only(operator["options"])
+
+    def _border(self, kind: str, signature: dict[str, Any], indices: list[int]) -> dict[str, TensorSpec]:
+        """The inputs or outputs by the name that the signature gives them."""
+        named: dict[str, TensorSpec] = {}
+        left = list(indices)
+        for at in signature.get(f"{kind}s", []):
+            entry = self._file.table(at, wire.TENSOR_MAP, "TensorMap")
+            name, index = entry.get("name", ""), entry.get("tensor_index", 0)
+            if name in named or index not in left:
+                raise self._bad(f"its signature names {kind} {name!r} twice, or names what is none")
+            left.remove(index)
+            tensor = self._tensors[index]
+            dtype = "float32" if tensor.quantised else tensor.spec.dtype
+            named[name] = TensorSpec(name, tensor.spec.shape, dtype)
+        if left:
+            raise self._bad(f"its signature has no name for {kind} {self._tensors[left[0]].spec.name!r}")
+        return named
