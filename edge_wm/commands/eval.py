@@ -24,7 +24,8 @@ MOST_EPISODES = 1_000_000
     "--policy", type=click.Choice(POLICIES), default="world-model", show_default=True, help="Who drives."
 )
 @click.option("--model", metavar="DIR", type=click.Path(path_type=Path), help="The bundle to drive by.")
-@click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
+@click.option("--precision", type=click.Choice(["int8", "fp32", "fp16"]), default="int8", show_default=True)
+@click.option("--format", type=click.Choice(["onnx", "tflite"]), default="onnx", show_default=True)
 @click.option(
     "--episodes",
     metavar="N",
@@ -57,6 +58,7 @@ def command(
     policy: str,
     model: Path | None,
     precision: str,
+    format: str,
     episodes: int | None,
     seed: int,
     jobs: int | None,
@@ -77,6 +79,7 @@ def command(
         policy,  # type: ignore[arg-type]  # click has checked it
         model=model,
         precision=precision,  # type: ignore[arg-type]
+        format=format,  # type: ignore[arg-type]
         seed=seed,
         robot=robot,
     )

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_wm.bundle.manifest import Precision
+from edge_wm.bundle.manifest import Format, Precision
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import NEEDS_MODEL, PolicyName
 from edge_wm.evaluate.report import Report, compare, make_report, read_report, write_report
@@ -24,6 +24,7 @@ def make_settings(
     *,
     model: Path | None = None,
     precision: Precision = "int8",
+    format: Format = "onnx",
     seed: int = 0,
     robot: Path = DEFAULT_ROBOT,
 ) -> tuple[Settings, list[Task]]:
@@ -46,7 +47,7 @@ def make_settings(
         return settings, tasks
     if model is None:
         raise BadInput(f"--policy {policy} drives by a model: name its bundle with --model DIR")
-    settings = msgspec.structs.replace(settings, model=str(model), precision=precision)
+    settings = msgspec.structs.replace(settings, model=str(model), precision=precision, format=format)
     loaded = load_model(settings)
     assert loaded is not None
     return msgspec.structs.replace(settings, model_sha256=loaded.sha256), tasks
@@ -63,9 +64,17 @@ def evaluate_once(settings: Settings, tasks: list[Task], count: int, jobs: int, 
     """The report in ``json_file`` if it is of these settings and this many episodes; else :func:`evaluate`."""
     if json_file.exists():
         report = read_report(json_file)
-        made_of = (report.policy, report.precision, report.model_sha256, report.tasks_sha256, report.seed)
+        made_of = (
+            report.policy,
+            report.format,
+            report.precision,
+            report.model_sha256,
+            report.tasks_sha256,
+            report.seed,
+        )
         wanted = (
             settings.policy,
+            settings.format,
             settings.precision,
             settings.model_sha256,
             settings.tasks_sha256,

@@ -67,6 +67,7 @@ class Report(msgspec.Struct, frozen=True):
     worlds: str
     tasks_sha256: str
     comparison: Comparison | None = None
+    format: str = "onnx"
 
 
 def make_report(
@@ -83,6 +84,7 @@ def make_report(
         settings.worlds,
         settings.tasks_sha256,
         comparison,
+        settings.format,
     )
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from edge_wm.bundle.manifest import Precision
+from edge_wm.bundle.manifest import Format, Precision
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import PolicyName
@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True):
         seed: from which every episode's seed is derived.
         model: bundle, and its hash; None for a policy without a model.
         precision: of the model's graphs.
+        format: of the model's graphs.
         robot: robot file.
     """
 
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True):
     model: str | None = None
     model_sha256: str | None = None
     precision: Precision | None = None
+    format: Format = "onnx"
     robot: str = str(DEFAULT_ROBOT)
 
 
@@ -146,7 +148,7 @@ def load_model(settings: Settings) -> WorldModel | None:
         Path(settings.model), roles=("observe", "imagine"), precisions=(precision,), golden=False
     )
     refuse_misfit(load_robot(settings.robot), bundle)
-    return WorldModel(bundle, Execution(precision=precision))
+    return WorldModel(bundle, Execution(settings.format, precision))
 
 
 _worker: Worker | str | None = None

@@ -203,7 +203,7 @@ def test_all_tasks_are_checked_before_the_first_is_driven(
     )
     file = tmp_path / "out.json"
     assert evaluate(folder, file, "--jobs", jobs, episodes=3) == EXIT_BAD_INPUT
-    assert "task 1: the goal (0.00, 0.00) is inside a wall" in capsys.readouterr().err
+    assert "task 1: the goal (0, 0) is inside a wall" in capsys.readouterr().err
     assert partial_file(file).read_bytes().count(b"\n") == 1  # the settings, and no episode
     write_tasks(folder, [task("open"), task("floorless")])
     assert evaluate(folder, tmp_path / "other.json", "--jobs", jobs, episodes=2) == EXIT_BAD_INPUT
