@@ -8,7 +8,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +62,33 @@ def to_tflite(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, 
 
 
 def quantise_tflite(
-    model: bytes, cases: list[dict[str, Array]], operators: Sequence[str] | None = None
+    model: bytes,
+    cases: list[dict[str, Array]],
+    operators: Sequence[str] | None = None,
+    skip: Iterable[str] = (),
 ) -> bytes:
     """Quantise to int8, weights per channel, activations calibrated on ``cases``.
 
     Args:
-        model: fp32 TFLite bytes with one signature.
+        model: fp32 TFLite bytes from :func:`to_tflite`.
         cases: calibration inputs by name.
         operators: builtin names, e.g. ``CONV_2D``, of what becomes int8 with float inputs and outputs; None for
             everything that has an int8 form, inputs and outputs included, which is what an Edge TPU needs.
+        skip: parts of the names of layers that stay in float, as ``<class>_<attribute>``: ``GRUCell_predict``.
 
     Raises:
         BadInput: too few calibration cases, a number in them is not finite, or the quantiser refuses the graph.
         MissingExtra: the quantiser is not installed.
     """
     check_cases(cases)
-    names = ["*"] if operators is None else list(operators)
-    return _requantise(model, lambda recipe: [recipe.add_static_config(".*", n, 8, 8) for n in names], cases)
+
+    def configure(recipe: Any) -> None:
+        for name in ("*",) if operators is None else operators:
+            recipe.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
+        for part in skip:
+            recipe.add_quantization_config(f".*{re.escape(part)}.*", "*", algorithm_key="no_quantize")
+
+    return _requantise(model, configure, cases)
 
 
 def halve_tflite(model: bytes) -> bytes:
@@ -95,29 +105,44 @@ def _requantise(
     model: bytes, configure: Callable[[Any], object], cases: list[dict[str, Array]] | None
 ) -> bytes:
     try:
-        from ai_edge_quantizer import quantizer
+        from ai_edge_quantizer import calibrator, quantizer, recipe_manager
+        from ai_edge_quantizer.utils import qsv_utils
     except ImportError:
         raise MissingExtra("ai-edge-quantizer", "export") from None
     with _quiet():
         try:
-            tool = quantizer.Quantizer(bytearray(model))
-            configure(tool)
-            measured = tool.calibrate({SIGNATURE: cases}) if cases else None
-            return bytes(tool.quantize(measured).quantized_model)
+            recipe = recipe_manager.RecipeManager()
+            configure(recipe)
+            tool = quantizer.Quantizer(bytearray(model), recipe.get_quantization_recipe())
+            measured = None
+            if cases:
+                # Its default is a moving average over the cases, which cuts off whatever is rare.
+                reach = calibrator.Calibrator(bytearray(model), 1, qsv_update_func=qsv_utils.min_max_update)
+                reach.calibrate({SIGNATURE: cases}, recipe)
+                measured = reach.get_model_qsvs()
+            return _one_flatbuffer(tool.quantize(measured).quantized_model)
         except (ValueError, RuntimeError, KeyError) as error:
             raise BadInput(f"TFLite: cannot be quantised: {' '.join(str(error).split())[:300]}") from error
 
 
-def _add_float16(tool: Any) -> None:
+def _one_flatbuffer(model: bytes) -> bytes:
+    """Move weights that the quantiser appended to the file into the flatbuffer: older readers look only there."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return bytes(
+        flatbuffer_utils.convert_object_to_bytearray(flatbuffer_utils.read_model_from_bytearray(model))
+    )
+
+
+def _add_float16(recipe: Any) -> None:
     from ai_edge_quantizer import qtyping
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
     half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
     config = qtyping.OpQuantizationConfig(
         weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
     )
     for operator in ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D"):
-        tool.update_quantization_recipe(".*", operator, config, AlgorithmName.FLOAT_CASTING)
+        recipe.add_quantization_config(".*", operator, config, "float_casting")
 
 
 @contextlib.contextmanager
