@@ -3,6 +3,7 @@
 #   make check        formatting, lint and types
 #   make test         the tests that need no PyTorch
 #   make test-export  the tests of export/ (installs PyTorch)
+#   make test-arm64   the runtime and the shipped bundles on emulated aarch64 (QUICK=1: the short form)
 #   make model        train, distil, quantise and export the shipped model from nothing (QUICK=1: the short form)
 #   make bench        what the driving process costs, how a plan grows, and how fast it is against named peers
 #                     (installs PyTorch and the peers; QUICK=1: the short form, recorded nowhere)
@@ -14,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export check model bench closed-loop lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,6 +34,9 @@ test: $(VENV)/.test $(VENV)/.gl
 
 test-export: $(VENV)/.export $(VENV)/.gl
 	$(BIN)/pytest tests/export $(ARGS)
+
+test-arm64: $(VENV)/.uv
+	$(BIN)/python -m tests.arm64 $(if $(QUICK),--quick) $(ARGS)
 
 demo: $(VENV)/.demo $(VENV)/.gl
 	$(BIN)/edge-wm demo $(ARGS)
@@ -53,7 +57,7 @@ closed-loop: $(VENV)/.demo $(VENV)/.gl
 # changed, and only then is anything installed again.
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	  || { echo "error: Python 3.10 to 3.13 is needed and $(PYTHON) is not one: name one, e.g.  make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
 	  || { echo "error: $(PYTHON) cannot make virtual environments: run  sudo apt install python3-venv" >&2; exit 1; }
@@ -83,13 +87,17 @@ $(VENV)/.gl: | $(VENV)/.demo
 	  || { echo "error: no OpenGL for headless drawing: run  sudo apt install libegl1 libgl1" >&2; exit 1; }
 	@touch $@
 
+# Resolves the locks, and brings the wheels of another machine.
+$(VENV)/.uv: | $(VENV)/.python
+	$(PIP) uv
+	@touch $@
+
 # On Linux PyPI's torch asks for gigabytes of CUDA libraries.  Exporting needs none of them, so the lock leaves them out;
 # pip still fetches them for a torch build that wants them.  The bound on Python that uv repeats in each line is dropped.
 UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 CUDA := ^(cuda|nvidia|triton)\b
 TIDY := sed -E "s/python_full_version < '3.14' and //; s/( and| ;) python_full_version < '3.14'//"
-lock: $(VENV)/.python
-	$(PIP) uv
+lock: $(VENV)/.uv
 	$(UV) pyproject.toml --upgrade --extra sim --extra litert --extra dev --extra export | grep -vE '$(CUDA)' | $(TIDY) > requirements/export.txt
 	$(UV) pyproject.toml --extra sim --extra litert --extra dev -c requirements/export.txt | $(TIDY) > requirements/test.txt
 	$(UV) pyproject.toml --extra sim -c requirements/export.txt | $(TIDY) > requirements/demo.txt
