@@ -22,7 +22,11 @@ from pathlib import Path
 
 from tests.arm64.root import CACHE, REPOSITORY, Root, missing_on_host
 
-OLDEST = Root("bookworm", "3.11", ("-r", "pyproject.toml", "--extra", "dev", "--resolution", "lowest-direct"))
+OLDEST = Root(
+    "bookworm",
+    "3.11",
+    ("-r", "pyproject.toml", "--extra", "sim", "--extra", "dev", "--resolution", "lowest-direct"),
+)
 """The oldest Python that Debian still has, and the oldest libraries that pyproject.toml allows."""
 NEWEST = Root("trixie", "3.13", ("-r", "requirements/test.txt"), overrides=("onnxruntime==1.27.0",))
 """The newest Python and the pinned libraries; releases of ONNX Runtime after 1.27 crash in QEMU 7.2."""
@@ -159,9 +163,8 @@ def graphs_of(bundle: Path) -> list[tuple[str, str, str]]:
 
 
 def check(root: Root, quick: bool) -> Row:
-    """Make a tree and run in it what can be run there."""
+    """Run in a tree what can be run there."""
     print(f"--- {root.suite}, Python {root.python}", flush=True)
-    root.make()
     emulation = Emulation(root)
     bundles = sorted(file.parent for file in (REPOSITORY / "models").glob("*/manifest.json"))
     for bundle in bundles:
@@ -203,7 +206,17 @@ def main() -> int:
         print(f"error: {lacking}", file=sys.stderr)
         return 2
     began = time.monotonic()
-    rows = [check(root, quick) for root in ((NEWEST,) if quick else (OLDEST, NEWEST))]
+    roots = (NEWEST,) if quick else (OLDEST, NEWEST)
+    try:
+        for root in roots:
+            root.make()
+    except subprocess.CalledProcessError as error:
+        print(
+            f"error: {error.cmd[0]} could not fetch arm64 packages: see above, then start again",
+            file=sys.stderr,
+        )
+        return 2
+    rows = [check(root, quick) for root in roots]
     if not quick:
         record(rows, (time.monotonic() - began) / 60)
     for row in rows:
@@ -216,7 +229,7 @@ def main() -> int:
         f" graphs={sum(row.graphs for row in rows)} tests={sum(row.tests for row in rows)}"
         f" drives={sum(row.drives for row in rows)} passed={passed} failed={sum(len(row.failed) for row in rows)}"
     )
-    return 1 if any(row.failed for row in rows) else 0
+    return 1 if any(row.failed or not row.graphs for row in rows) else 0
 
 
 if __name__ == "__main__":
