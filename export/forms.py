@@ -105,7 +105,8 @@ class FormMaker:
             return quantise(whole, self._calibration, self._float_parts)
         if form == ("tflite", "fp16"):
             return halve_tflite(whole)
-        return quantise_tflite(whole, self._calibration, None if self._full_integer else INT8_OPERATORS)
+        operators = None if self._full_integer else INT8_OPERATORS
+        return quantise_tflite(whole, self._calibration, operators, self._float_parts)
 
     def _kept(self, form: Form) -> Path | None:
         if self._work is None:

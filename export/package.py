@@ -25,6 +25,7 @@ from edge_wm.errors import BadInput
 from edge_wm.planner.agreement import PlanCosts
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter
+from export.edge_tpu import edge_tpu_obstacles
 from export.forms import Form, FormMaker
 from export.model_card import model_card
 from export.parity import Fidelity, prove
@@ -84,6 +85,7 @@ def package(
     calibration, held_out = rollouts(adapter, "calibration"), rollouts(adapter, "held-out")
     writer = BundleWriter(directory)
     attempts: list[Attempt] = []
+    obstacles: list[str] = []
     golden: dict[str, Array] = {}
     costs = PlanCosts(manifest)
     with _quiet(), Progress(console=console) as progress:
@@ -107,6 +109,8 @@ def package(
                 attempts.append(_attempt(graph, maker, held_out[role], truth, costs))
                 if attempts[-1].trouble is None:
                     writer.add(graph.file, maker.make(form))
+                    if form == ("tflite", "int8"):
+                        obstacles += [f"{role}: {found}" for found in edge_tpu_obstacles(maker.make(form))]
                 progress.advance(task)
             maker.forget(
                 form for form, attempt in zip(forms, attempts[-len(forms) :], strict=True) if attempt.trouble
@@ -116,6 +120,8 @@ def package(
             for name in outputs:
                 golden[f"{role}/out/{name}"] = np.stack([case[name] for case in _golden(truth)])
     console.print(_table(attempts))
+    for obstacle in obstacles:
+        console.print(f"not for an Edge TPU: {obstacle}", soft_wrap=True)
     for attempt in attempts:
         if attempt.trouble is not None:
             graph = attempt.graph
