@@ -21,7 +21,7 @@ from edge_wm.control.policy import ARRIVE_M, Decision, Policy
 from edge_wm.control.rate import Rate
 from edge_wm.control.supervisor import Reason, SupervisedCommand, Supervisor
 from edge_wm.planner.plan import PlanError
-from edge_wm.sensors.observation import Observation, Sensors, all_finite
+from edge_wm.sensors.observation import MalformedReading, Observation, Sensors, all_finite, malformed
 from edge_wm.stop_signals import on_stop_signals
 from firmware_bridge.bridge import NEUTRAL, Bridge, Command
 
@@ -197,7 +197,10 @@ class Loop:
         observation, decision, wanted = None, None, NEUTRAL if end is not None else None
         policy_s = 0.0
         try:
-            observation = self._sensors.read()
+            reading = self._sensors.read()
+            if problem := malformed(reading):
+                raise MalformedReading(problem)
+            observation = reading
             if end is None and all_finite(observation):
                 asked = self._stopwatch()
                 decision = self._policy.act(observation, self._applied, rate.deadline - RESERVE_S)

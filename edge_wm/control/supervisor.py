@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_wm.control.free_space import Box, Circle, FreeSpace
 from edge_wm.errors import BadInput
-from edge_wm.sensors.observation import Observation, all_finite
+from edge_wm.sensors.observation import Observation, all_finite, malformed
 from firmware_bridge.bridge import NEUTRAL, Command
 
 if TYPE_CHECKING:
@@ -192,13 +192,15 @@ class Supervisor:
 
         Args:
             wanted: the policy's command, None if it has none.
-            observation: of this tick, None if the sensors failed.
+            observation: of this tick, None if the sensors failed; one of bad form counts as none.
             now: monotonic seconds.
             applied: what was really sent in the last tick; the ramp starts there.
             late: whether the last tick missed its deadline.
         """
         if not (math.isfinite(applied.v) and math.isfinite(applied.w)):
             applied = NEUTRAL
+        if malformed(observation):
+            observation = None
         finite = observation is not None and all_finite(observation)
         self._dead_reckon(observation if finite else None, applied, now)
         ring = observation.arrays.get("range") if observation is not None and finite else None

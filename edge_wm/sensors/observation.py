@@ -13,6 +13,8 @@ Array = npt.NDArray[Any]
 
 NO_READING = 0.0
 """Value of a range beam that dropped out.  Range sensors cannot measure zero distance."""
+ROWS = ("range", "wheel", "gyro")
+"""Arrays with one axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,27 @@ class Sensors(Protocol):
 
     def close(self) -> None:
         """Release the devices.  Safe to call twice."""
+
+
+class MalformedReading(Exception):
+    """The sensors gave something that is no observation; the message says what is wrong with it."""
+
+
+def malformed(reading: object) -> str:
+    """What is wrong with the form of what a driver gave, in a few words; empty if it is an observation.
+
+    Whoever finds nothing here may compute with the arrays: all hold numbers, none is empty, ``ROWS`` are rows.
+    """
+    if not isinstance(reading, Observation) or not isinstance(reading.arrays, Mapping):
+        return "not an observation"
+    if not all(isinstance(number, (int, float, np.number)) for number in (reading.time, reading.sequence)):
+        return "time or sequence is not a number"
+    for name, array in reading.arrays.items():
+        if not (isinstance(array, np.ndarray) and array.dtype.kind in "biuf"):
+            return f"{name} is not an array of numbers"
+        if array.size == 0 or (name in ROWS and array.ndim != 1):
+            return f"{name} has the shape {array.shape}"
+    return ""
 
 
 def all_finite(observation: Observation) -> bool:

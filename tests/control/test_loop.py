@@ -214,6 +214,31 @@ def test_a_sensor_that_fails_ends_the_run_after_braking():
     assert_clean_stop(rig)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"gyro": np.zeros(0, dtype=np.float32)}, "gyro has the shape (0,)"),
+        ({"gyro": np.float32(0.0)}, "gyro is not an array of numbers"),
+        ({"range": [4.0] * 8}, "range is not an array of numbers"),
+        ({"range": np.array([None] * 8, dtype=object)}, "range is not an array of numbers"),
+        ({"wheel": np.zeros(2, dtype=np.float32)}, None),  # the control: good form
+    ],
+)
+def test_a_reading_of_bad_form_ends_the_run_after_braking_and_says_what_was_wrong(arrays, says):
+    rig = Rig()
+    rig.sensors.change = lambda index, seen: (
+        replace(seen, arrays={**seen.arrays, **arrays}) if index >= 10 else seen
+    )
+    result = rig.run()
+    if says is None:
+        assert result.outcome is Outcome.TIMEOUT
+        return
+    assert result.outcome is Outcome.FAULT
+    assert says in result.message
+    assert rig.ticks[-1].supervised.reason is Reason.NO_OBSERVATION
+    assert_clean_stop(rig)
+
+
 def test_a_policy_that_fails_ends_the_run_after_braking():
     rig = Rig()
     rig.policy.during = raising(ZeroDivisionError("oops\nsecond line"))

@@ -113,6 +113,49 @@ def test_a_passing_fault_lets_the_robot_go_on(reason):
     assert driver.tick().reason is None
 
 
+BAD_FORMS = {
+    "empty gyro": {"gyro": np.zeros(0, dtype=np.float32)},
+    "scalar gyro": {"gyro": np.float32(0.0)},
+    "gyro without axes": {"gyro": np.array(0.0, dtype=np.float32)},
+    "empty wheel": {"wheel": np.zeros(0, dtype=np.float32)},
+    "range as a list": {"range": [4.0] * 8},
+    "range of objects": {"range": np.array([None] * 8, dtype=object)},
+    "range of words": {"range": np.array(["far"] * 8)},
+    "range with two axes": {"range": np.full((8, 1), 4.0, dtype=np.float32)},
+    "empty range": {"range": np.zeros(0, dtype=np.float32)},
+    "no array at all": {"camera": None},
+    "time in words": {"time": "now"},
+    "no counter": {"sequence": None},
+}
+
+
+def with_bad_form(driver: Driver, name: str) -> SupervisedCommand:
+    """A tick whose reading is healthy but for one part."""
+    healthy = observe(driver.ticks * TICK_S, driver.ticks)
+    bad = dict(BAD_FORMS[name])
+    own = {key: bad.pop(key) for key in ("time", "sequence") if key in bad}
+    return driver.give(FORWARD, replace(healthy, arrays={**healthy.arrays, **bad}, **own))
+
+
+@pytest.mark.parametrize("name", BAD_FORMS)
+def test_a_reading_of_bad_form_is_no_observation_and_the_robot_brakes_along_the_ramp(name):
+    results = braking(lambda driver: with_bad_form(driver, name))
+    speeds = [0.4, *(result.command.v for result in results)]
+    assert {result.reason for result in results} == {Reason.NO_OBSERVATION}
+    assert all(0.0 < a - b <= CONFIG.decel * TICK_S + 1e-9 for a, b in pairwise(speeds))
+
+
+@pytest.mark.parametrize("name", BAD_FORMS)
+def test_a_passing_reading_of_bad_form_lets_the_robot_go_on(name):
+    driver = Driver()
+    with_bad_form(driver, name)
+    assert driver.tick().reason is None  # the control: the same reading in good form
+
+
+def test_something_else_than_an_observation_is_none():
+    assert Driver().give(FORWARD, {"range": ring()}).reason is Reason.NO_OBSERVATION
+
+
 @pytest.mark.parametrize("harmless", HARMLESS)
 def test_what_is_harmless_does_not_stop_it(harmless):
     driver = Driver()
