@@ -74,7 +74,8 @@ def quantise_tflite(
         cases: calibration inputs by name.
         operators: builtin names, e.g. ``CONV_2D``, of what becomes int8 with float inputs and outputs; None for
             everything that has an int8 form, inputs and outputs included, which is what an Edge TPU needs.
-        skip: parts of the names of layers that stay in float, as ``<class>_<attribute>``: ``GRUCell_predict``.
+        skip: parts of the names of layers that stay in float, as ``<class>_<attribute>``: ``GRUCell_predict``.  One
+            whose result is an output of the graph goes by that output's name.
 
     Raises:
         BadInput: too few calibration cases, a number in them is not finite, or the quantiser refuses the graph.
