@@ -90,6 +90,29 @@ def test_a_bundle_of_another_model_verifies(exported: Exported) -> None:
     assert all(check.passed for check in checks)
 
 
+def test_every_form_of_a_model_is_one_model_and_is_proven(tmp_path: Path) -> None:
+    forms = [
+        Form(format, precision) for format in ("onnx", "tflite") for precision in ("fp32", "fp16", "int8")
+    ]
+    directory = tmp_path / "all"
+    wide = replace(SMALL_TD, width=64, latent=64)  # smaller layers stay in float in int8
+    package(td_mpc2.adapter(None, wide), directory, version="0.0.1", forms=forms)
+    bundle = load_bundle(directory)
+    assert {(graph.format, graph.precision) for graph in bundle.manifest.graphs} == set(forms)
+    checks = verify_bundle(bundle)
+    assert {(check.format, check.precision) for check in checks} == set(forms)
+    assert all(check.passed for check in checks)
+    outcomes = {}
+    for form in forms:
+        model = WorldModel(bundle, Execution(*form))
+        actions = np.full((64, 3, 6), 0.3, dtype=np.float32)
+        outcomes[form] = model.imagine(model.initial_state(), actions)["reward"].copy()
+    truth = outcomes["onnx", "fp32"]
+    np.testing.assert_allclose(outcomes["tflite", "fp32"], truth, atol=MAX_ERROR)
+    # The control: the forms are not one graph under six names.
+    assert all(np.abs(outcomes[form] - truth).max() > 1e-6 for form in forms if form.precision != "fp32")
+
+
 def test_the_runtime_gives_the_numbers_of_pytorch(
     exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
