@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from edge_wm.errors import BadInput, MissingExtra
 from edge_wm.sensors.observation import Array
+from export import tflite_sampling
 from export.quantise import check_cases
 
 SIGNATURE = "serving_default"
+OURS = {__file__, tflite_sampling.__file__}
+"""Files that the trace of a failed conversion goes through, none of which is to blame."""
 
 
 class _Named(nn.Module):
@@ -30,7 +33,8 @@ class _Named(nn.Module):
         self.module, self.outputs = module, outputs
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        found = self.module(*inputs.values())
+        with tflite_sampling.GatheredSampling():
+            found = self.module(*inputs.values())
         return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
 
 
@@ -170,7 +174,7 @@ def _reason(error: Exception) -> str:
     frames = [
         f"{Path(file).name}:{line}"
         for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)
-        if "site-packages" not in file
+        if "site-packages" not in file and file not in OURS
     ]
     named = f"operator {operator[1]}" if operator else text.strip().partition("\n")[0][:200]
     place = f" at {frames[-1]}" if frames else ""

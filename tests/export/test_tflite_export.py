@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_wm.bundle.tflite_guard import check_graph
@@ -107,6 +108,31 @@ def test_a_calibration_set_that_cannot_set_a_scale_is_refused(fp32: bytes) -> No
     bad[4]["motion"][0, 1] = np.nan
     with pytest.raises(BadInput, match="case 4: motion holds NaN"):
         quantise_tflite(fp32, bad)
+
+
+class Samples(nn.Module):
+    def __init__(self, padding: str, corners: bool) -> None:
+        super().__init__()
+        self.padding, self.corners = padding, corners
+
+    def forward(self, grid: Tensor, points: Tensor) -> tuple[Tensor, ...]:
+        return (F.grid_sample(grid, points, padding_mode=self.padding, align_corners=self.corners),)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+@pytest.mark.parametrize("corners", [False, True])
+def test_sampling_inside_outside_and_on_the_edge_is_grid_samples(padding: str, corners: bool) -> None:
+    random = torch.Generator().manual_seed(4)
+    points = torch.rand((1, 50, 3, 2), generator=random) * 4 - 2
+    edges = torch.cartesian_prod(*[torch.tensor([-1e6, -1.0, -0.8, 0.8, 1.0, 1e6])] * 2)
+    points = torch.cat([points, edges.reshape(1, 12, 3, 2)], dim=1)
+    example = {"grid": torch.rand((1, 4, 5, 7), generator=random), "points": points}
+    module = Samples(padding, corners).eval()
+    data = to_tflite(module, example, ("found",))
+    engine = load_engine("tflite", data)
+    found = engine.run({name: tensor.numpy() for name, tensor in example.items()})["found"]
+    np.testing.assert_allclose(found, module(**example)[0].numpy(), atol=1e-5)
+    assert check_graph(data, "samples.tflite", engine.inputs, engine.outputs).operators["GATHER_ND"] == 4
 
 
 class Decomposes(nn.Module):
