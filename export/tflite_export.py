@@ -7,6 +7,7 @@ import io
 import logging
 import re
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -171,13 +172,11 @@ def _reason(error: Exception) -> str:
     """Operator, place and remedy, as far as the converter says."""
     text = str(error)
     operator = re.search(r"target=torch\.ops\.([\w.]+)", text)
-    frames = [
-        f"{Path(file).name}:{line}"
-        for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)
-        if "site-packages" not in file and file not in OURS
-    ]
+    frames = re.findall(r'File "([^"]+)", line (\d+)', text)
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)] + frames
+    theirs = [(file, line) for file, line in frames if "site-packages" not in file and file not in OURS]
     named = f"operator {operator[1]}" if operator else text.strip().partition("\n")[0][:200]
-    place = f" at {frames[-1]}" if frames else ""
+    place = f" at {Path(theirs[-1][0]).name}:{theirs[-1][1]}" if theirs else ""
     return f"{named}{place}; {_remedy(error, text)}"
 
 
