@@ -229,7 +229,11 @@ def _npy(array: Array) -> bytes:
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    """Of the working tree; "unknown" outside of one, or where there is no git."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
     return found.stdout.strip() or "unknown"
 
 

@@ -183,7 +183,7 @@ def check(root: Root, quick: bool) -> Row:
 def record(rows: Sequence[Row], minutes: float) -> None:
     """Write down what passed, where and when."""
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        "git rev-parse HEAD", shell=True, cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     facts = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),

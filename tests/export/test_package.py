@@ -182,3 +182,8 @@ def test_what_the_modules_return_must_be_what_is_declared(
     ):
         package(wrong, tmp_path / "tiny", version="0.0.2")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_git_the_commit_is_unknown_and_the_export_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert module._commit() == "unknown"
