@@ -65,7 +65,8 @@ class Adapter:
         initial: arrays of state tensors that do not start as one number, by name.
         robot_kind: what the model drives.
         latency_budget_ms: of observe and one plan together.
-        float_parts: parts of the names of weights whose layers stay in float in ONNX int8 graphs.
+        float_parts: parts of the names of what stays in float in int8 graphs: of weights in ONNX (``motion_model``), of
+            layers in TFLite (``<class>_<attribute>``, such as ``GRUCell_predict``).
         full_integer: whether TFLite int8 graphs are int8 throughout, inputs and outputs included, as an Edge TPU wants
             them; else convolutions and linear layers only.
         data_seed: of the training data, for the record.

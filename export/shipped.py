@@ -41,8 +41,9 @@ PLANNER = mf.PlannerDefaults(
     },
 )
 """Weights chosen on validation seeds; see docs/training.md."""
-FLOAT_PARTS = ("motion_model",)
-"""Layers that stay in float in int8 graphs: a displacement is rounded once and then added up twelve times."""
+FLOAT_PARTS = ("motion_model", "GRUCell", "Sequential_displace", "Sequential_correct")
+"""The motion model, by its names in ONNX and in TFLite, stays in float in int8 graphs: a displacement would be rounded
+once and then added up twelve times."""
 
 
 def adapter(model: WorldModel) -> Adapter:
