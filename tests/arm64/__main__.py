@@ -25,7 +25,18 @@ from tests.arm64.root import CACHE, REPOSITORY, Root, missing_on_host
 OLDEST = Root(
     "bookworm",
     "3.11",
-    ("-r", "pyproject.toml", "--extra", "sim", "--extra", "dev", "--resolution", "lowest-direct"),
+    (
+        "-r",
+        "pyproject.toml",
+        "--extra",
+        "sim",
+        "--extra",
+        "litert",
+        "--extra",
+        "dev",
+        "--resolution",
+        "lowest-direct",
+    ),
 )
 """The oldest Python that Debian still has, and the oldest libraries that pyproject.toml allows."""
 NEWEST = Root("trixie", "3.13", ("-r", "requirements/test.txt"), overrides=("onnxruntime==1.27.0",))
