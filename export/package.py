@@ -19,10 +19,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from edge_wm.bundle import manifest as mf
+from edge_wm.bundle.agreement import PlanCosts
 from edge_wm.bundle.write import BundleWriter
 from edge_wm.engines.engine import EngineError, load_engine
 from edge_wm.errors import BadInput
-from edge_wm.planner.agreement import PlanCosts
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter
 from export.edge_tpu import edge_tpu_obstacles

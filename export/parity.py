@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_wm.bundle import manifest as mf
+from edge_wm.bundle.agreement import Agreement, PlanCosts
 from edge_wm.engines.engine import Engine
-from edge_wm.planner.agreement import Agreement, PlanCosts
 from edge_wm.sensors.observation import Array
 from export.rollouts import Inputs
 

@@ -148,7 +148,7 @@ class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlanTolerance(Struct, frozen=True, forbid_unknown_fields=True):
-    """How unlike the trained model a form of ``imagine`` may rank candidates: ``edge_wm.planner.agreement``."""
+    """How unlike the trained model a form of ``imagine`` may rank candidates: ``edge_wm.bundle.agreement``."""
 
     precision: Precision
     min_spearman: Annotated[float, Meta(ge=-1.0, le=1.0)]

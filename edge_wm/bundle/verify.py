@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from edge_wm.bundle.agreement import Agreement, PlanCosts
 from edge_wm.bundle.golden import Case, Golden
 from edge_wm.bundle.load import Array, Bundle
 from edge_wm.bundle.manifest import Format, Graph, Manifest, Precision, Role
 from edge_wm.engines.engine import EngineError, load_engine
 from edge_wm.errors import BadInput
-from edge_wm.planner.agreement import Agreement, PlanCosts
 
 
 @dataclass(frozen=True, slots=True)

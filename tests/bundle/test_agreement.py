@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from edge_wm.planner.agreement import Agreement
+from edge_wm.bundle.agreement import Agreement
 
 COSTS = np.array([4.0, 1.0, 3.0, 2.0, 5.0, 9.0], dtype=np.float32)
 
