@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 
 import onnx
 import torch
@@ -13,6 +12,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
+from export.quiet import quiet
 from export.refusals import refuse_operators, untraceable
 
 OPSET = 20
@@ -31,9 +31,7 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
     """
     buffer = io.BytesIO()
     try:
-        # PyTorch prints what it had traced until an error; the error is what says something.
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), torch.no_grad(), _plain_attention():
-            warnings.simplefilter("ignore")
+        with quiet(), torch.no_grad(), _plain_attention():
             program = torch.onnx.export(
                 module,
                 tuple(inputs.values()),

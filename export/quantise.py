@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
+from export.quiet import quiet
 
 MINIMUM_CASES = 16
 QUANTISED = ["Conv", "Gemm", "Relu"]
@@ -58,13 +58,12 @@ def quantise(model: bytes, cases: list[dict[str, Array]], skip: Iterable[str] = 
         BadInput: too few calibration cases, or a number in them is not finite.
     """
     check_cases(cases)
-    with tempfile.TemporaryDirectory() as scratch:
+    with quiet(), tempfile.TemporaryDirectory() as scratch:
         plain, prepared, result = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
         plain.write_bytes(model)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
         sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        logging.getLogger().setLevel(logging.ERROR)
         quantize_static(
             prepared,
             result,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
 import tempfile
 import traceback
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from edge_wm.errors import BadInput, MissingExtra
 from edge_wm.sensors.observation import Array
 from export import tflite_sampling
 from export.quantise import check_cases
+from export.quiet import quiet
 
 SIGNATURE = "serving_default"
 OURS = {__file__, tflite_sampling.__file__}
@@ -55,7 +52,7 @@ def to_tflite(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, 
         import litert_torch
     except ImportError:
         raise MissingExtra("litert-torch", "export") from None
-    with _quiet(), tempfile.TemporaryDirectory() as scratch, torch.no_grad():
+    with quiet(), tempfile.TemporaryDirectory() as scratch, torch.no_grad():
         file = Path(scratch) / "graph.tflite"
         try:
             litert_torch.convert(_Named(module, outputs).eval(), sample_kwargs=dict(inputs)).export(str(file))
@@ -115,7 +112,7 @@ def _requantise(
         from ai_edge_quantizer.utils import qsv_utils
     except ImportError:
         raise MissingExtra("ai-edge-quantizer", "export") from None
-    with _quiet():
+    with quiet():
         try:
             recipe = recipe_manager.RecipeManager()
             configure(recipe)
@@ -149,23 +146,6 @@ def _add_float16(recipe: Any) -> None:
     )
     for operator in ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D"):
         recipe.add_quantization_config(".*", operator, config, "float_casting")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tools' progress off the terminal."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _reason(error: Exception) -> str:
