@@ -34,10 +34,10 @@ class WorldModel:
 
     Args:
         bundle: a checked bundle.
-        execution: which form of the graphs to run, and on how many threads.
+        execution: which form of the graphs to run, and on what.
 
     Raises:
-        BadInput: the bundle lacks a graph in this form, or the engine refuses one.
+        BadInput: the bundle lacks a graph in this form, or the engine refuses one or cannot start the accelerator.
     """
 
     def __init__(self, bundle: Bundle, execution: Execution | None = None) -> None:
@@ -49,8 +49,8 @@ class WorldModel:
         )
         self._state_names = tuple(tensor.name for tensor in manifest.state)
         # Two sets of outputs: the state just returned must survive the next observe, which reads it.
-        self._observe = self._load("observe", output_sets=2)
-        self._imagine = self._load("imagine")
+        self._observe = self._load("observe", self._execution, output_sets=2)
+        self._imagine = self._load("imagine", self._execution)
         self._decode: Engine | None = None
         self._current = 0
 
@@ -123,7 +123,7 @@ class WorldModel:
     def decode(self, state: Mapping[str, Array]) -> Mapping[str, Array]:
         """Pictures of a latent state, for people; never on the control path.
 
-        The graph is loaded at the first call.
+        The graph is loaded at the first call, and runs on the CPU.
 
         Returns:
             The decode heads by name.  Valid until the next call.
@@ -132,20 +132,15 @@ class WorldModel:
             BadInput: the bundle has no decode graph.
         """
         if self._decode is None:
-            self._decode = self._load("decode")
+            # Not to take the accelerator's time from the control path.
+            self._decode = self._load("decode", self._execution.on_cpu())
         return self._decode.run(state)
 
-    def _load(self, role: Role, output_sets: int = 1) -> Engine:
+    def _load(self, role: Role, execution: Execution, output_sets: int = 1) -> Engine:
         """Load one graph and run it once on zeros, so that the first tick is as fast as the next."""
-        execution = self._execution
         graph = self._bundle.graph(role, execution.precision, execution.format)
         try:
-            engine = load_engine(
-                graph.format,
-                self._bundle.read(graph.file),
-                threads=execution.threads,
-                output_sets=output_sets,
-            )
+            engine = load_engine(self._bundle.read(graph.file), execution, output_sets=output_sets)
             engine.run({spec.name: spec.empty() for spec in engine.inputs})
         except EngineError as error:
             raise BadInput(f"{self._bundle.directory / graph.file}: {error}") from None

@@ -21,6 +21,7 @@ from edge_wm.bundle import manifest as mf
 from edge_wm.bundle.agreement import PlanCosts
 from edge_wm.bundle.write import BundleWriter
 from edge_wm.engines.engine import EngineError, load_engine
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter
@@ -144,7 +145,7 @@ def _attempt(
 ) -> Attempt:
     try:
         data = maker.make(Form(graph.format, graph.precision))
-        engine = load_engine(graph.format, data)
+        engine = load_engine(data, Execution(graph.format, graph.precision))
         return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs), None)
     except (BadInput, EngineError) as error:
         return Attempt(graph, None, str(error))

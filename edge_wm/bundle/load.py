@@ -86,10 +86,11 @@ class Bundle:
         )
 
     def only(self, precision: Precision, format: Format) -> Bundle:
-        """The same bundle without the bytes of the graphs in other forms."""
+        """The same bundle without its golden vectors and the bytes of the graphs in other forms."""
         wanted = (precision, format)
         others = {graph.file for graph in self.manifest.graphs if (graph.precision, graph.format) != wanted}
-        kept = {path: data for path, data in self._content.items() if path not in others}
+        dropped = {*others, self.manifest.golden.file}
+        kept = {path: data for path, data in self._content.items() if path not in dropped}
         return replace(self, _content=kept)
 
     def initial_state(self) -> dict[str, Array]:

@@ -12,7 +12,12 @@ from edge_wm.bundle.golden import Case, Golden
 from edge_wm.bundle.load import Array, Bundle
 from edge_wm.bundle.manifest import Format, Graph, Manifest, Precision, Role
 from edge_wm.engines.engine import EngineError, load_engine
+from edge_wm.engines.execution import Execution
+from edge_wm.engines.placement import Placement, placement
 from edge_wm.errors import BadInput
+
+CONTROL_PATH: tuple[Role, ...] = ("observe", "imagine")
+"""Roles of the graphs that every tick runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +108,43 @@ def verify_bundle(bundle: Bundle, *, threads: int = 1) -> list[GoldenCheck | Pla
     """
     golden = Golden(bundle)
     kept = [graph for graph in bundle.manifest.graphs if bundle.keeps(graph.file)]
-    return [check for graph in kept for check in verify_graph(bundle, graph, golden, threads=threads)]
+    return [
+        check
+        for graph in kept
+        for check in _verify_graph(bundle, graph, golden, Execution(graph.format, graph.precision, threads))
+    ]
 
 
-def verify_graph(
-    bundle: Bundle, graph: Graph, golden: Golden, *, threads: int = 1
+def verify_execution(bundle: Bundle, execution: Execution, golden: Golden) -> Placement | None:
+    """Prove that the graphs of the control path are the same model when run like this, and run where they should.
+
+    Returns:
+        Of both graphs, what ran on the accelerator; None if none was asked for.
+
+    Raises:
+        BadInput: an output is beyond its tolerance, the accelerator ran nothing, or as for :func:`verify_bundle`.
+    """
+    placements = []
+    for role in CONTROL_PATH:
+        graph = bundle.graph(role, execution.precision, execution.format)
+        for check in _verify_graph(bundle, graph, golden, execution):
+            if not check.passed:
+                raise BadInput(f"is another model here: {check}")
+        if execution.accelerator != "cpu":
+            try:
+                inputs = golden.cases(role)[0].inputs
+                placements.append(placement(bundle.read(graph.file), execution, inputs))
+            except EngineError as error:
+                raise BadInput(f"{bundle.directory / graph.file}: {error}") from None
+    return Placement(*map(sum, zip(*placements, strict=True))) if placements else None
+
+
+def _verify_graph(
+    bundle: Bundle, graph: Graph, golden: Golden, execution: Execution
 ) -> list[GoldenCheck | PlanCheck]:
-    """Run one graph on its golden inputs and compare; see :func:`verify_bundle`."""
     cases = golden.cases(graph.role)
     try:
-        engine = load_engine(graph.format, bundle.read(graph.file), threads=threads)
+        engine = load_engine(bundle.read(graph.file), execution)
         found = [{name: array.copy() for name, array in engine.run(case.inputs).items()} for case in cases]
     except EngineError as error:
         raise BadInput(f"{bundle.directory / graph.file}: {error}") from None

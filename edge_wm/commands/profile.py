@@ -9,6 +9,7 @@ import click
 from edge_wm.commands.output_option import OutputFile
 from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.output_file import write_json
+from edge_wm.robot import DEFAULT_ROBOT, load_robot
 
 
 @click.command("profile")
@@ -19,12 +20,19 @@ from edge_wm.output_file import write_json
     default=DEFAULT_MODEL,
     help="Bundle; default: the shipped one.",
 )
+@click.option(
+    "--robot",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_ROBOT,
+    help="Robot file; its board's [engine] says where a delegate is.",
+)
 @click.option("--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here.")
 @click.option(
     "--no-store", is_flag=True, help="Only show: do not remember the choice for `drive` and `demo`."
 )
-def command(model: Path, json_file: Path | None, no_store: bool) -> int:
-    """Try every form of the model and number of threads on this machine, and remember the best for `drive` and `demo`.
+def command(model: Path, robot: Path, json_file: Path | None, no_store: bool) -> int:
+    """Try every form of the model, accelerator and number of threads on this machine, and remember the best for `drive` and `demo`.
 
     A form that does not pass the golden vectors here is not chosen, and int8 only where it is measured to be faster. Let
     nothing else run meanwhile.
@@ -39,22 +47,26 @@ def command(model: Path, json_file: Path | None, no_store: bool) -> int:
     from edge_wm.profile.choice import choose, remember, this_machine
     from edge_wm.profile.measure import cores, measure, ways
 
+    board = load_robot(robot).board.engine
     bundle = load_bundle(model, roles=("observe", "imagine"))
     console = Console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("profile", total=1.0)
         rows = measure(
-            bundle, ways(bundle.manifest, cores()), lambda share: progress.update(task, completed=share)
+            bundle,
+            ways(bundle.manifest, cores(), board),
+            lambda share: progress.update(task, completed=share),
         )
     chosen = choose(rows)
-    table = Table("format", "precision", "threads", "tick p50 ms", "p99 ms", "observe ms", "")
+    table = Table("format", "precision", "on", "threads", "tick p50 ms", "p99 ms", "observe ms", "")
     failures = []
     for row in rows:
         how = row.execution
         times = (row.tick_p50_ms, row.tick_p99_ms, row.observe_p50_ms)
         told = [f"{time:.2f}" if time is not None else "" for time in times]
         remark = "chosen" if row is chosen else "fails" if row.failure else ""
-        table.add_row(how.format, how.precision, str(how.threads), *told, remark)
+        on = how.accelerated_by + (f" {row.accelerated:.0%}" if row.accelerated is not None else "")
+        table.add_row(how.format, how.precision, on, str(how.threads), *told, remark)
         if row.failure:
             failures.append(f"{how}: {row.failure}")
     console.print(table)

@@ -12,6 +12,7 @@ from edge_wm.clock import Clock
 from edge_wm.control.loop import Loop, RunResult, Tick
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import POSE, WorldModelPolicy
+from edge_wm.drive.accelerated import accelerated_or_not
 from edge_wm.engines.engine import EngineError, TensorSpec
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
@@ -42,6 +43,10 @@ class Pilot:
         execution: how to run the model; what was measured to be best here when left out, else as the board file says.
         seed: of the planner's noise.
 
+    Attributes:
+        execution: how the model is run.
+        fell_back: why the CPU runs it though an accelerator was asked for; None where that is not so.
+
     Raises:
         BadInput: the bundle cannot be used, or not by this robot.
     """
@@ -56,10 +61,11 @@ class Pilot:
         seed: int = 0,
     ) -> None:
         self.robot = robot
-        loaded = load_bundle(bundle, golden=False)
+        loaded = load_bundle(bundle)
         refuse_misfit(robot, loaded)
         self._bundle = bundle
-        self.execution = execution or remembered(loaded.sha256) or robot.board.engine
+        asked = execution or remembered(loaded.sha256) or robot.board.engine
+        self.execution, self.fell_back = accelerated_or_not(loaded, asked)
         form = (self.execution.precision, self.execution.format)
         self.model = WorldModel(loaded.only(*form), self.execution)
         self.policy = planning_policy(self.model, robot.limits, clock, seed)

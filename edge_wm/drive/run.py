@@ -94,6 +94,8 @@ def run_tasks(
     Raises:
         BadInput: the run cannot be recorded; nothing has moved.
     """
+    if pilot.fell_back is not None:
+        say(f"warning: {pilot.fell_back}")
     folder = create_run_folder(options.runs)
     recorder = RunRecorder(folder, tick_s=pilot.robot.rates.tick_s, title=title, pictures=options.pictures)
     facts = _facts(pilot, tasks, options)
@@ -196,6 +198,7 @@ def _facts(pilot: Pilot, tasks: Sequence[SimulatedTask], options: RunOptions) ->
         "model": f"{manifest.name} {manifest.version}",
         "model_sha256": pilot.model.sha256,
         "execution": str(pilot.execution),
+        "fell_back": pilot.fell_back,
         "robot": pilot.robot.name,
         "clock": "simulated" if options.fast else "real time",
         "worlds": ", ".join(task.name for task in tasks),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_wm.errors import BadInput, one_line
+from edge_wm.engines.execution import Execution
+from edge_wm.errors import one_line
 
 Array = npt.NDArray[Any]
 
@@ -65,38 +66,26 @@ class Engine(Protocol):
         """
 
 
-def load_engine(
-    format: Literal["onnx", "tflite"],
-    model: bytes,
-    *,
-    threads: int = 1,
-    spin: bool = False,
-    output_sets: int = 1,
-    delegates: Sequence[str] = (),
-) -> Engine:
+def load_engine(model: bytes, execution: Execution, *, spin: bool = False, output_sets: int = 1) -> Engine:
     """Load a graph into the engine for its format.
 
     Args:
-        format: of the graph.
         model: the graph's bytes, already checked.
-        threads: how many threads one operator may use.
+        execution: format of the graph, threads and accelerator.
         spin: whether idle threads burn CPU to wake up faster; LiteRT leaves no choice.
         output_sets: how many sets of output buffers to keep.
-        delegates: shared libraries that run parts of a tflite graph, e.g. ``libedgetpu.so.1``.
 
     Raises:
-        EngineError: the engine refuses the graph.
-        BadInput: the engine for this format is not installed, or has no delegates.
+        EngineError: the engine refuses the graph, or cannot start the accelerator.
+        BadInput: the engine for this format is not installed, or does not have the accelerator.
     """
-    if format == "tflite":
+    if execution.format == "tflite":
         from edge_wm.engines.litert import LiteRtEngine
 
-        return LiteRtEngine(model, threads=threads, output_sets=output_sets, delegates=delegates)
-    if delegates:
-        raise BadInput(f"delegate {delegates[0]}: only tflite graphs have delegates, this one is {format}")
+        return LiteRtEngine(model, execution, output_sets=output_sets)
     from edge_wm.engines.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, threads=threads, spin=spin, output_sets=output_sets)
+    return OnnxRuntimeEngine(model, execution, spin=spin, output_sets=output_sets)
 
 
 def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from edge_wm.engines.engine import Array, EngineError, TensorSpec, check_inputs, told
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import MissingExtra
 
 LIBRARIES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -24,13 +25,13 @@ _NUMBERS = {"float32", "float64", "float16", "uint8", "int8", "int16", "int32", 
 
 
 class LiteRtEngine:
-    """One graph in one interpreter, with the XNNPACK delegate on the CPU.
+    """One graph in one interpreter, with the XNNPACK delegate on the CPU for what no other delegate takes.
 
     Args:
         model: the TFLite file's bytes.
-        threads: how many threads one operator may use.
+        execution: threads, and the shared library of a delegate that takes operators off the CPU.
         output_sets: how many sets of output buffers to keep.
-        delegates: shared libraries that take operators off the CPU, e.g. ``libedgetpu.so.1``.
+        xnnpack: off, whatever is delegated was taken by the delegate of ``execution``.
 
     Raises:
         EngineError: LiteRT refuses the graph, a shape is not static, there is not exactly one signature, or a
@@ -39,14 +40,18 @@ class LiteRtEngine:
     """
 
     def __init__(
-        self, model: bytes, *, threads: int = 1, output_sets: int = 1, delegates: Sequence[str] = ()
+        self, model: bytes, execution: Execution, *, output_sets: int = 1, xnnpack: bool = True
     ) -> None:
         library = _library()
+        resolvers = library.OpResolverType
         try:
             self._interpreter = library.Interpreter(
                 model_content=model,
-                num_threads=threads,
-                experimental_delegates=[_delegate(library, path) for path in delegates],
+                num_threads=execution.threads,
+                experimental_delegates=[_delegate(library, execution.delegate)] if execution.delegate else [],
+                experimental_op_resolver_type=(
+                    resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                ),
             )
             self._interpreter.allocate_tensors()
             signature = self._interpreter.get_signature_runner()
@@ -85,6 +90,18 @@ class LiteRtEngine:
         for tensor in self._outs:
             tensor.read(arrays[tensor.spec.name])
         return arrays
+
+    def operators(self) -> list[dict[str, Any]]:
+        """Every operator of the graph, and one more called ``DELEGATE`` for each group that a delegate took.
+
+        Raises:
+            EngineError: this library cannot tell.
+        """
+        try:
+            found: list[dict[str, Any]] = self._interpreter._get_ops_details()
+        except AttributeError:
+            raise EngineError("this LiteRT cannot tell which operators a delegate took") from None
+        return found
 
 
 class _Tensor:

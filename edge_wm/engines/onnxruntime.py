@@ -1,4 +1,4 @@
-"""Runs ONNX graphs on the CPU with ONNX Runtime."""
+"""Runs ONNX graphs with ONNX Runtime, on the CPU or on an accelerator that it has a provider for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 import onnxruntime
 
 from edge_wm.engines.engine import Array, EngineError, TensorSpec, check_inputs, told
+from edge_wm.engines.execution import Execution
+from edge_wm.engines.providers import PROVIDERS, providers
 
 MAX_ARENA_BYTES = 512 << 20
 """Memory for the weights and the tensors between nodes of all graphs of this process together."""
@@ -32,50 +34,38 @@ class OnnxRuntimeEngine:
 
     Args:
         model: the ONNX file's bytes.
-        threads: how many threads one operator may use.
+        execution: threads and accelerator.
         spin: whether idle threads burn CPU to wake up faster; off leaves it to the camera and the radio.
         output_sets: how many sets of output buffers to keep.
 
     Raises:
-        EngineError: ONNX Runtime refuses the graph, or a shape is not static.
+        EngineError: ONNX Runtime refuses the graph or cannot start the accelerator, or a shape is not static.
+        BadInput: this ONNX Runtime does not have the accelerator.
 
     The tensors between nodes have no declared size, so a small file can ask for any amount of memory.  All of them
     come out of one arena of ``MAX_ARENA_BYTES``; ``run`` raises EngineError for a graph that needs more.
     """
 
-    def __init__(self, model: bytes, *, threads: int = 1, spin: bool = False, output_sets: int = 1) -> None:
-        _bound_memory()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = _SILENT
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model,
-                options,
-                providers=["CPUExecutionProvider"],
-                enable_fallback=0,  # it prints to the terminal and tries the same provider again
-                disabled_optimizers=["ConstantFolding"],  # it allocates outside of the arena; exporters fold
-            )
-        except Exception as error:  # its exceptions share no base class but this
-            raise EngineError(f"ONNX Runtime refuses the graph: {_told(error)}") from None
+    def __init__(
+        self, model: bytes, execution: Execution, *, spin: bool = False, output_sets: int = 1
+    ) -> None:
+        self._session = new_session(model, execution, spin=spin)
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
         # On the CPU an OrtValue made from an array shares the array's memory.
         self._input_arrays = {spec.name: spec.empty() for spec in self._inputs}
+        self._input_values = {name: _shared(array) for name, array in self._input_arrays.items()}
+        self._copied_when_bound = execution.accelerator in ("cuda", "tensorrt")
         self._output_arrays = [
             {spec.name: spec.empty() for spec in self._outputs} for _ in range(output_sets)
         ]
         self._bindings = []
         for arrays in self._output_arrays:
             binding = self._session.io_binding()
-            for name, array in self._input_arrays.items():
-                binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            for name, value in self._input_values.items():
+                binding.bind_ortvalue_input(name, value)
             for name, array in arrays.items():
-                binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+                binding.bind_ortvalue_output(name, _shared(array))
             self._bindings.append(binding)
 
     @property
@@ -93,11 +83,69 @@ class OnnxRuntimeEngine:
         check_inputs(self._inputs, inputs)
         for name, buffer in self._input_arrays.items():
             np.copyto(buffer, inputs[name])
+        binding = self._bindings[output_set]
         try:
-            self._session.run_with_iobinding(self._bindings[output_set])
+            if (
+                self._copied_when_bound
+            ):  # to a device's own memory, which does not see what is written here later
+                for name, value in self._input_values.items():
+                    binding.bind_ortvalue_input(name, value)
+                binding.synchronize_inputs()
+            self._session.run_with_iobinding(binding)
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed: {_told(error)}") from None
         return self._output_arrays[output_set]
+
+
+def new_session(
+    model: bytes, execution: Execution, *, spin: bool = False, profile: str | None = None
+) -> onnxruntime.InferenceSession:
+    """Make a session on the accelerator that is asked for, or none: ONNX Runtime itself would fall back and not say so.
+
+    Args:
+        model: the ONNX file's bytes.
+        execution: threads and accelerator.
+        spin: whether idle threads burn CPU to wake up faster.
+        profile: how the file begins that tells which provider ran which node; None: no such file.
+
+    Raises:
+        EngineError: ONNX Runtime refuses the graph, or cannot start the accelerator.
+        BadInput: this ONNX Runtime does not have the accelerator.
+    """
+    _bound_memory()
+    options = onnxruntime.SessionOptions()
+    # XNNPACK has threads of its own.
+    options.intra_op_num_threads = 1 if execution.accelerator == "xnnpack" else execution.threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _SILENT
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    asked = providers(execution, model)
+    try:
+        session = onnxruntime.InferenceSession(
+            model,
+            options,
+            providers=asked,
+            enable_fallback=0,  # it prints to the terminal and tries the same provider again
+            disabled_optimizers=["ConstantFolding"],  # it allocates outside of the arena; exporters fold
+        )
+    except Exception as error:  # its exceptions share no base class but this
+        on = "" if execution.accelerator == "cpu" else f" on {execution.accelerator}"
+        raise EngineError(f"ONNX Runtime refuses the graph{on}: {_told(error)}") from None
+    if asked[0][0] not in session.get_providers():
+        provider = PROVIDERS[execution.accelerator]
+        raise EngineError(
+            f"{provider.name} did not start: install {provider.libraries}, in the versions that ONNX Runtime printed"
+        )
+    return session
+
+
+def _shared(array: Array) -> onnxruntime.OrtValue:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
 def _spec(node: Any) -> TensorSpec:

@@ -17,9 +17,9 @@ from edge_wm.output_file import write_json
 from edge_wm.profile.measure import Measured
 
 NOTICEABLY_FASTER = 0.95
-"""A less precise form, or more threads, must take at most this share of the time to be worth it."""
+"""An accelerator, a less precise form, or more threads must take at most this share of the time to be worth it."""
 
-ENGINES = ("onnxruntime", "ai-edge-litert", "tflite-runtime")
+ENGINES = ("onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "tflite-runtime")
 EXACTNESS = ("fp32", "fp16", "int8")
 
 
@@ -42,20 +42,23 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose(rows: Iterable[Measured]) -> Measured | None:
-    """The fastest row; of rows that are as good as equally fast, the one with fewer threads, then the more exact one.
+    """The fastest row; of rows that are as good as equally fast, the one on the CPU, with fewer threads, more exact.
 
     Returns:
         None if nothing can be used.
     """
     best: Measured | None = None
-    for row in sorted(
-        rows, key=lambda row: (row.execution.threads, EXACTNESS.index(row.execution.precision))
-    ):
+    for row in sorted(rows, key=_plainness):
         if row.tick_p50_ms is None:
             continue
         if best is None or row.tick_p50_ms < NOTICEABLY_FASTER * (best.tick_p50_ms or 0.0):
             best = row
     return best
+
+
+def _plainness(row: Measured) -> tuple[bool, int, int]:
+    execution = row.execution
+    return execution.accelerator != "cpu", execution.threads, EXACTNESS.index(execution.precision)
 
 
 def this_machine() -> str:

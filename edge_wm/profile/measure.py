@@ -11,9 +11,9 @@ import numpy as np
 
 from edge_wm.bundle.golden import Golden
 from edge_wm.bundle.load import Bundle
-from edge_wm.bundle.manifest import Manifest
-from edge_wm.bundle.verify import verify_graph
-from edge_wm.engines.execution import Execution
+from edge_wm.bundle.manifest import Format, Manifest
+from edge_wm.bundle.verify import verify_execution
+from edge_wm.engines.execution import Accelerator, Execution
 from edge_wm.errors import BadInput
 from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import ActionLimits, PlannerConfig
@@ -24,16 +24,20 @@ ROUNDS = 6
 TICKS_A_ROUND = 10
 WARM_UP_TICKS = 3
 
+ON_CPU_CORES = ("cpu", "xnnpack")
+"""Accelerators for which more threads can mean less time."""
+
 
 class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
     """One way of running the model, and what a tick of it takes here: observe and a whole plan.
 
     Attributes:
-        execution: form and threads.
+        execution: form, accelerator and threads.
         failure: why it cannot be used here; then there are no times.
         tick_p50_ms: median of a tick with the bundle's own number of iterations.
         tick_p99_ms: its 99th percentile.
         observe_p50_ms: median of observe alone.
+        accelerated: the share of the nodes that the accelerator took off the CPU in one inference of each graph.
     """
 
     execution: Execution
@@ -41,13 +45,38 @@ class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
     tick_p50_ms: float | None = None
     tick_p99_ms: float | None = None
     observe_p50_ms: float | None = None
+    accelerated: float | None = None
 
 
-def ways(manifest: Manifest, cores: int) -> list[Execution]:
-    """Every format and precision of the bundle, with one thread and with each power of two up to ``cores``."""
+def ways(manifest: Manifest, cores: int, board: Execution) -> list[Execution]:
+    """Every format and precision of the bundle, on the CPU and on each accelerator that this machine may have.
+
+    Those that use threads are tried with one thread and with each power of two up to ``cores``.
+
+    Args:
+        manifest: of the bundle.
+        cores: of this machine.
+        board: the board file's, which alone knows where a delegate or a cache for engines is.
+    """
     forms = sorted({(graph.format, graph.precision) for graph in manifest.graphs if graph.role == "imagine"})
     threads = [count for count in (1, 2, 4, 8, 16) if count <= max(1, cores)]
-    return [Execution(format, precision, count) for format, precision in forms for count in threads]
+    found = []
+    for format, precision in forms:
+        for accelerator in ("cpu", *_accelerators(format, board)):
+            own = board if board.accelerator == accelerator else Execution()
+            found += [
+                Execution(format, precision, count, accelerator, own.delegate, own.engine_cache)
+                for count in (threads if accelerator in ON_CPU_CORES else [1])
+            ]
+    return found
+
+
+def _accelerators(format: Format, board: Execution) -> list[Accelerator]:
+    if format == "tflite":
+        return ["delegate"] if board.accelerator == "delegate" else []
+    from edge_wm.engines.providers import available
+
+    return available()
 
 
 def measure(
@@ -77,20 +106,16 @@ def measure(
         for place, driver in enumerate(drivers.values()):
             driver.tick(TICKS_A_ROUND)
             on_progress((turn * len(drivers) + place + 1) / (ROUNDS * len(drivers)))
-    return [drivers[number].measured() if number in drivers else row for number, row in enumerate(rows)]
+    return [drivers[number].measured(row) if number in drivers else row for number, row in enumerate(rows)]
 
 
 def _checked(bundle: Bundle, execution: Execution, golden: Golden) -> Measured:
-    """A row without times: with a failure if one of the two graphs of the control path is another model here."""
+    """A row without times: with a failure if the model is another one here, or not where it should be."""
     try:
-        for role in ("observe", "imagine"):
-            graph = bundle.graph(role, execution.precision, execution.format)
-            for check in verify_graph(bundle, graph, golden, threads=execution.threads):
-                if not check.passed:
-                    return Measured(execution, f"is another model here: {check}")
+        placement = verify_execution(bundle, execution, golden)
     except BadInput as error:
         return Measured(execution, str(error))
-    return Measured(execution)
+    return Measured(execution, accelerated=placement and round(placement.share, 3))
 
 
 class _Driver:
@@ -98,7 +123,6 @@ class _Driver:
 
     def __init__(self, bundle: Bundle, execution: Execution, golden: Golden) -> None:
         manifest = bundle.manifest
-        self._execution = execution
         self._model = WorldModel(bundle, execution)
         limits = ActionLimits(manifest.action.low, manifest.action.high)
         self._planner = ICEM(self._model, PlannerConfig.from_manifest(manifest), limits)
@@ -124,10 +148,16 @@ class _Driver:
             self._observe_s.append(observed - began)
             self._planner.draw_ahead()
 
-    def measured(self) -> Measured:
+    def measured(self, row: Measured) -> Measured:
+        """The row with its times."""
         p50, p99 = np.percentile(self._ticks_s, [50, 99]) * 1e3
         observe = float(np.median(self._observe_s)) * 1e3
-        return Measured(self._execution, None, round(float(p50), 3), round(float(p99), 3), round(observe, 3))
+        return msgspec.structs.replace(
+            row,
+            tick_p50_ms=round(float(p50), 3),
+            tick_p99_ms=round(float(p99), 3),
+            observe_p50_ms=round(observe, 3),
+        )
 
 
 def cores() -> int:

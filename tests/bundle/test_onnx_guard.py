@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from edge_wm.bundle import onnx_guard, onnx_wire
 from edge_wm.bundle.onnx_guard import check_graph
 from edge_wm.engines.engine import EngineError, TensorSpec
+from edge_wm.engines.execution import Execution
 from edge_wm.engines.onnxruntime import OnnxRuntimeEngine
 from edge_wm.errors import BadInput
 from tests.tiny_model import FLOAT, GRAPHS, constant, manifest, model, observe_graph, value
@@ -352,9 +353,9 @@ def test_an_engine_refuses_a_declared_type_that_is_not_the_true_one() -> None:
         return made.SerializeToString()
 
     check(graph(FLOAT))
-    OnnxRuntimeEngine(graph(TensorProto.INT32))
+    OnnxRuntimeEngine(graph(TensorProto.INT32), Execution("onnx"))
     with pytest.raises(EngineError, match="Type Error"):
-        OnnxRuntimeEngine(graph(FLOAT))
+        OnnxRuntimeEngine(graph(FLOAT), Execution("onnx"))
 
 
 @pytest.mark.parametrize(

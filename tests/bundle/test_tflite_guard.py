@@ -17,6 +17,7 @@ from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.tflite_guard import check_graph
 from edge_wm.bundle.verify import verify_bundle
 from edge_wm.engines.engine import EngineError, TensorSpec
+from edge_wm.engines.execution import Execution
 from edge_wm.engines.litert import LiteRtEngine
 from edge_wm.errors import BadInput
 from tests.tiny_model import manifest, read_manifest, replace_file, write_manifest, write_tiny
@@ -313,7 +314,7 @@ def only_refuses(data: bytes) -> None:
         assert "\n" not in str(refused)
         return
     try:
-        engine = LiteRtEngine(data)
+        engine = LiteRtEngine(data, Execution("tflite"))
         engine.run({spec.name: spec.empty() for spec in engine.inputs})
     except EngineError as refused:
         assert "\n" not in str(refused)

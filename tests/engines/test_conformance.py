@@ -6,12 +6,14 @@ import importlib.util
 import resource
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_wm.engines import litert
 from edge_wm.engines.engine import Array, Engine, EngineError, TensorSpec, load_engine
+from edge_wm.engines.execution import Execution
 from tests import tiny_model, tiny_tflite
 from tests.tiny_model import golden
 
@@ -50,7 +52,10 @@ def format(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.fixture
 def load(format: str) -> Callable[..., Engine]:
-    return lambda role, **options: load_engine(format, BYTES[format](role), **options)
+    def load(role: str, threads: int = 1, **options: Any) -> Engine:
+        return load_engine(BYTES[format](role), Execution(format, threads=threads), **options)  # type: ignore[arg-type]
+
+    return load
 
 
 @pytest.fixture
@@ -150,7 +155,7 @@ def test_bytes_that_are_no_graph_are_refused_in_one_line(
     if litert.LIBRARIES == ("tflite_runtime.interpreter",):
         pytest.skip("tflite-runtime verifies nothing and crashes; the bundle's guard does it for all")
     with pytest.raises(EngineError) as refusal:
-        load_engine(format, damage(BYTES[format]("observe")))
+        load_engine(damage(BYTES[format]("observe")), Execution(format))  # type: ignore[arg-type]
     assert "\n" not in str(refusal.value)
     assert capfd.readouterr() == ("", "")
 
@@ -206,7 +211,10 @@ def test_a_run_allocates_no_tensor(load: Callable[..., Engine]) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_engines_agree(role: str) -> None:
-    reference, other = load_engine("onnx", onnx(role)), load_engine("tflite", tflite(role))
+    reference, other = (
+        load_engine(onnx(role), Execution("onnx")),
+        load_engine(tflite(role), Execution("tflite")),
+    )
     assert set(reference.inputs) == set(other.inputs)
     assert set(reference.outputs) == set(other.outputs)
     random = np.random.default_rng(5)

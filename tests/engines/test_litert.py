@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from edge_wm.engines.engine import EngineError, TensorSpec
+from edge_wm.engines.execution import Execution
 from edge_wm.engines.litert import LiteRtEngine
 from edge_wm.errors import BadInput
 from tests.tiny_tflite import int8_sum, model, observe_graph, pack
 
 OBSERVE = pack(model(observe_graph()))
+TFLITE = Execution("tflite")
 
 
 @pytest.fixture
 def engine() -> LiteRtEngine:
-    return LiteRtEngine(pack(model(int8_sum())), output_sets=2)
+    return LiteRtEngine(pack(model(int8_sum())), TFLITE, output_sets=2)
 
 
 def values(*numbers: float) -> np.ndarray:
@@ -65,16 +67,16 @@ def a_dynamic_shape(m):
 @pytest.mark.parametrize("change", [no_signature, two_signatures, an_unnamed_output, a_dynamic_shape])
 def test_a_graph_whose_border_is_not_plain_is_refused(change: Callable[..., None]) -> None:
     m = model(int8_sum())
-    LiteRtEngine(pack(m))  # the control
+    LiteRtEngine(pack(m), TFLITE)  # the control
     change(m)
     with pytest.raises(EngineError) as refusal:
-        LiteRtEngine(pack(m))
+        LiteRtEngine(pack(m), TFLITE)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_delegate_that_cannot_be_loaded_is_one_line() -> None:
     with pytest.raises(EngineError, match=r"libnowhere\.so") as refusal:
-        LiteRtEngine(OBSERVE, delegates=["libnowhere.so"])
+        LiteRtEngine(OBSERVE, Execution("tflite", accelerator="delegate", delegate="libnowhere.so"))
     assert "\n" not in str(refusal.value)
 
 
@@ -83,4 +85,4 @@ def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setitem(sys.modules, package, None)
         monkeypatch.setitem(sys.modules, f"{package}.interpreter", None)
     with pytest.raises(BadInput, match=r"pip install 'edge-wm\[litert\]'"):
-        LiteRtEngine(OBSERVE)
+        LiteRtEngine(OBSERVE, TFLITE)

@@ -9,17 +9,18 @@ import onnx
 import pytest
 from onnx import helper
 
-from edge_wm.engines.engine import EngineError, load_engine
+from edge_wm.engines.engine import EngineError
+from edge_wm.engines.execution import Execution
 from edge_wm.engines.onnxruntime import MAX_ARENA_BYTES, OnnxRuntimeEngine
-from edge_wm.errors import BadInput
 from tests.tiny_model import constant, imagine_graph, model, observe_graph, value
 
 OBSERVE = observe_graph().SerializeToString()
+ONNX = Execution("onnx")
 
 
 def test_an_operator_it_does_not_know_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EngineError) as refusal:
-        OnnxRuntimeEngine(OBSERVE.replace(b"Cast", b"\xc7ast"))
+        OnnxRuntimeEngine(OBSERVE.replace(b"Cast", b"\xc7ast"), ONNX)
     assert "\n" not in str(refusal.value)
     assert capfd.readouterr() == ("", "")
 
@@ -30,13 +31,7 @@ def test_a_dynamic_shape_is_refused() -> None:
     graph.graph.output[0].CopyFrom(value("imagined_pose", ["N", 3, 3]))
     graph.graph.output[1].CopyFrom(value("value", ["N"]))
     with pytest.raises(EngineError, match="static"):
-        OnnxRuntimeEngine(graph.SerializeToString())
-
-
-def test_it_takes_no_delegate() -> None:
-    assert load_engine("onnx", OBSERVE, threads=2, spin=True).inputs
-    with pytest.raises(BadInput, match=r"libedgetpu\.so\.1"):
-        load_engine("onnx", OBSERVE, delegates=["libedgetpu.so.1"])
+        OnnxRuntimeEngine(graph.SerializeToString(), ONNX)
 
 
 def grown(*nodes: onnx.NodeProto, **constants: object) -> bytes:
@@ -81,8 +76,8 @@ def test_tensors_between_nodes_cannot_take_more_memory_than_there_is_for_them(
     graph: Callable[[int], bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     small = {"small": np.zeros(1, dtype=np.float32)}
-    OnnxRuntimeEngine(graph(4)).run(small)
-    engine = OnnxRuntimeEngine(graph(1 + (MAX_ARENA_BYTES >> 20)))
+    OnnxRuntimeEngine(graph(4), ONNX).run(small)
+    engine = OnnxRuntimeEngine(graph(1 + (MAX_ARENA_BYTES >> 20)), ONNX)
     with pytest.raises(EngineError, match="more than 512 MiB"):
         engine.run(small)
     assert capfd.readouterr() == ("", "")
@@ -90,7 +85,7 @@ def test_tensors_between_nodes_cannot_take_more_memory_than_there_is_for_them(
 
 def test_names_in_a_graph_reach_the_terminal_without_control_characters() -> None:
     beyond = helper.make_node("Gather", ["small", "index"], ["large"], name="\x1b[31mred\x1b[2J")
-    engine = OnnxRuntimeEngine(grown(beyond, index=np.int64(1 << 40)))
+    engine = OnnxRuntimeEngine(grown(beyond, index=np.int64(1 << 40)), ONNX)
     with pytest.raises(EngineError, match=r"\[31mred \[2J") as refusal:
         engine.run({"small": np.zeros(1, dtype=np.float32)})
     assert str(refusal.value).isprintable()

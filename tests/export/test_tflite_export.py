@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edge_wm.bundle.tflite_guard import check_graph
 from edge_wm.engines.engine import TensorSpec, load_engine
+from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from export.edge_tpu import edge_tpu_obstacles
 from export.quantise import MINIMUM_CASES
@@ -47,7 +48,7 @@ def cases(count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
 
 def error(data: bytes) -> float:
     """Largest difference from PyTorch, over the largest output."""
-    engine, module = load_engine("tflite", data), Small().eval()
+    engine, module = load_engine(data, Execution("tflite")), Small().eval()
     worst = 0.0
     for case in cases(5, seed=9):
         with torch.no_grad():

@@ -39,8 +39,8 @@ def row(precision: str, threads: int, p50_ms: float | None) -> Measured:
 
 
 def test_every_form_is_tried_with_every_power_of_two_of_the_cores() -> None:
-    assert ways(manifest(), 6) == [Execution("onnx", "fp32", threads) for threads in (1, 2, 4)]
-    assert ways(manifest("int8"), 1) == [Execution("onnx", "int8", 1)]
+    assert ways(manifest(), 6, Execution()) == [Execution("onnx", "fp32", threads) for threads in (1, 2, 4)]
+    assert ways(manifest("int8"), 1, Execution()) == [Execution("onnx", "int8", 1)]
 
 
 @pytest.mark.parametrize(
