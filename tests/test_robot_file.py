@@ -121,6 +121,27 @@ def test_a_mistake_in_the_board_file_names_the_board_file(robot_file: Path) -> N
     assert str(refusal.value).startswith(f"{board}: ")
 
 
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ('accelerator = "tpu"', "engine.accelerator: invalid enum value 'tpu'"),
+        ('accelerator = "delegate"', "engine: accelerator 'delegate' does not run onnx graphs"),
+        ('format = "tflite"\naccelerator = "delegate"', "engine: accelerator 'delegate' needs delegate ="),
+        ('delegate = "libedgetpu.so.1"', "engine: delegate is only for accelerator 'delegate'"),
+    ],
+)
+def test_an_accelerator_that_cannot_be_is_refused_in_one_line(tmp_path: Path, engine: str, says: str) -> None:
+    board = tmp_path / "mine.toml"
+    possible = 'format = "tflite"\naccelerator = "delegate"\ndelegate = "libedgetpu.so.1"'
+    board.write_text(f'name = "mine"\ndescription = ""\n[engine]\n{possible}\n')
+    assert load_board(board).engine.accelerated_by == "libedgetpu.so.1"  # the control
+    board.write_text(f'name = "mine"\ndescription = ""\n[engine]\n{engine}\n')
+    with pytest.raises(BadInput) as refusal:
+        load_board(board)
+    assert str(refusal.value).startswith(f"{board}: {says}")
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_missing_file_a_folder_and_a_file_that_is_not_toml_are_refused(tmp_path: Path) -> None:
     prose = tmp_path / "prose.toml"
     prose.write_text("a robot with two wheels")

@@ -41,7 +41,7 @@ def command(model: Path, robot: Path, json_file: Path | None, no_store: bool) ->
     """
     from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from edge_wm.bundle.load import load_bundle
     from edge_wm.profile.choice import choose, remember, this_machine
@@ -58,7 +58,15 @@ def command(model: Path, robot: Path, json_file: Path | None, no_store: bool) ->
             lambda share: progress.update(task, completed=share),
         )
     chosen = choose(rows)
-    table = Table("format", "precision", "on", "threads", "tick p50 ms", "p99 ms", "observe ms", "")
+    table = Table(
+        "form",
+        Column("on", no_wrap=True),
+        "threads",
+        "tick p50 ms",
+        "p99 ms",
+        "observe ms",
+        "",
+    )
     failures = []
     for row in rows:
         how = row.execution
@@ -66,7 +74,7 @@ def command(model: Path, robot: Path, json_file: Path | None, no_store: bool) ->
         told = [f"{time:.2f}" if time is not None else "" for time in times]
         remark = "chosen" if row is chosen else "fails" if row.failure else ""
         on = how.accelerated_by + (f" {row.accelerated:.0%}" if row.accelerated is not None else "")
-        table.add_row(how.format, how.precision, on, str(how.threads), *told, remark)
+        table.add_row(f"{how.format} {how.precision}", on, str(how.threads), *told, remark)
         if row.failure:
             failures.append(f"{how}: {row.failure}")
     console.print(table)

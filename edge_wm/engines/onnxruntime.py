@@ -134,12 +134,13 @@ def new_session(
             disabled_optimizers=["ConstantFolding"],  # it allocates outside of the arena; exporters fold
         )
     except Exception as error:  # its exceptions share no base class but this
-        on = "" if execution.accelerator == "cpu" else f" on {execution.accelerator}"
+        needs = PROVIDERS[execution.accelerator].libraries if execution.accelerator != "cpu" else ""
+        on = needs and f" on {execution.accelerator}, which needs {needs}"
         raise EngineError(f"ONNX Runtime refuses the graph{on}: {_told(error)}") from None
     if asked[0][0] not in session.get_providers():
         provider = PROVIDERS[execution.accelerator]
         raise EngineError(
-            f"{provider.name} did not start: install {provider.libraries}, in the versions that ONNX Runtime printed"
+            f"{provider.name} did not start: install {provider.libraries}, in the versions that it printed"
         )
     return session
 

@@ -115,7 +115,7 @@ def _checked(bundle: Bundle, execution: Execution, golden: Golden) -> Measured:
         placement = verify_execution(bundle, execution, golden)
     except BadInput as error:
         return Measured(execution, str(error))
-    return Measured(execution, accelerated=placement and round(placement.share, 3))
+    return Measured(execution, accelerated=None if placement is None else round(placement.share, 3))
 
 
 class _Driver:

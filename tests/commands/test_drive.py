@@ -104,6 +104,26 @@ def test_it_drives_to_the_goal_and_writes_down_how(drive, room: Path, tmp_path: 
     assert summary["ticks"] == goal["ticks"] > 15
 
 
+def test_an_accelerator_that_cannot_be_used_is_told_and_written_down(
+    drive, room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\ndescription = ""\n[engine]\naccelerator = "xnnpack"\n'
+    )
+    robot = tmp_path / "robot.toml"
+    robot.write_text(DEFAULT_ROBOT.read_text().replace('board = "sim"', 'board = "mine.toml"'))
+    assert drive("--world", room, *TO_GOAL, "--robot", robot) == 0
+    facts = summary_of(tmp_path)["facts"]
+    assert facts["execution"] == "onnx int8, 1 thread"
+    assert facts["fell_back"].startswith("xnnpack is not used, the CPU runs the model instead: ")
+    assert f"warning: {facts['fell_back']}\n" in capsys.readouterr().out
+
+    shutil.rmtree(tmp_path / "runs")
+    assert drive("--world", room, *TO_GOAL) == 0  # the control
+    assert summary_of(tmp_path)["facts"]["fell_back"] is None
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_every_tick_tells_observe_and_plan_as_parts_of_the_whole(drive, room: Path, tmp_path: Path) -> None:
     assert drive("--world", room, *TO_GOAL) == 0
     rows = [json.loads(line) for line in (only_run(tmp_path) / "ticks.jsonl").read_text().splitlines()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
+import onnxruntime
 import pytest
 
 from edge_wm.bundle.load import load_bundle
@@ -17,7 +19,10 @@ from edge_wm.profile.choice import choose, remember, remembered
 from edge_wm.profile.measure import Measured, ways
 from edge_wm.robot import load_robot
 from tests.blind_model import write_blind
+from tests.engines.accelerators import cuda_is_in_the_list_only, cuda_is_the_cpu
 from tests.tiny_model import manifest, read_manifest, write_manifest, write_tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* provider")  # ONNX Runtime's, about providers it drops
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +48,32 @@ def test_every_form_is_tried_with_every_power_of_two_of_the_cores() -> None:
     assert ways(manifest("int8"), 1, Execution()) == [Execution("onnx", "int8", 1)]
 
 
+def test_accelerators_of_this_onnx_runtime_are_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    built_in = ["TensorrtExecutionProvider", "XnnpackExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_in)
+    board = Execution(accelerator="tensorrt", engine_cache="/cache")
+    assert ways(manifest("int8"), 2, board) == [
+        Execution("onnx", "int8", 1),
+        Execution("onnx", "int8", 2),
+        Execution("onnx", "int8", 1, "xnnpack"),
+        Execution("onnx", "int8", 2, "xnnpack"),
+        Execution("onnx", "int8", 1, "tensorrt", engine_cache="/cache"),
+    ]
+
+
+def test_the_delegate_that_the_board_file_names_is_tried_on_tflite_graphs() -> None:
+    both = manifest()
+    forms = [msgspec.structs.replace(graph, format="tflite") for graph in both.graphs]
+    both = msgspec.structs.replace(both, graphs=(*both.graphs, *forms))
+    board = Execution("tflite", accelerator="delegate", delegate="libedgetpu.so.1")
+    tried = ways(both, 1, board)
+    assert tried[1:] == [
+        Execution("tflite", "fp32"),
+        Execution("tflite", "fp32", 1, "delegate", "libedgetpu.so.1"),
+    ]
+    assert [how.accelerator for how in ways(both, 1, Execution())] == ["cpu", "cpu"]
+
+
 @pytest.mark.parametrize(
     ("rows", "best"),
     [
@@ -61,6 +92,38 @@ def test_a_less_exact_form_or_another_thread_must_be_worth_it(rows: list[Measure
 
 def test_nothing_is_chosen_from_nothing() -> None:
     assert choose([row("fp32", 1, None)]) is None
+
+
+def test_an_accelerator_must_be_worth_it() -> None:
+    def on_cuda(p50_ms: float) -> Measured:
+        return Measured(Execution("onnx", "fp32", 1, "cuda"), None, p50_ms, p50_ms)
+
+    cpu = row("int8", 4, 10.0)
+    no_faster, faster = on_cuda(9.8), on_cuda(5.0)
+    assert choose([no_faster, cpu]) is cpu
+    assert choose([faster, cpu]) is faster
+
+
+def test_the_table_shows_what_ran_on_an_accelerator(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuda_is_the_cpu(monkeypatch)
+    assert run(["profile", "--model", str(bundle), "--json", str(tmp_path / "out.json")]) == 0
+    assert "cuda 100%" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [found["accelerated"] for found in rows if found["execution"]["accelerator"] == "cuda"] == [1.0]
+    assert all("accelerated" not in found for found in rows if found["execution"]["accelerator"] == "cpu")
+
+
+def test_an_accelerator_that_ran_nothing_fails_and_is_not_chosen(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuda_is_in_the_list_only(monkeypatch)
+    assert run(["profile", "--model", str(bundle)]) == 0
+    assert "onnx fp32, 1 thread, cuda: " in (told := capsys.readouterr().out)
+    assert "cuda started but ran no node" in told
+    chosen = remembered(load_bundle(bundle).sha256)
+    assert chosen is not None and chosen.accelerator == "cpu"
 
 
 def test_a_choice_is_remembered_for_this_model_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
