@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,7 +51,7 @@ def inputs_are_copied_when_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def delegate_is(monkeypatch: pytest.MonkeyPatch, *, xnnpack: bool) -> None:
     """Let XNNPACK play the delegate that is asked for, or a delegate that takes nothing."""
-    real = importlib.import_module(litert.LIBRARIES[0])
+    real = litert._library()
     kinds = real.OpResolverType
     resolver = kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
