@@ -8,6 +8,8 @@
 #   make bench        what the driving process costs, how a plan grows, and how fast it is against named peers
 #                     (installs PyTorch and the peers; QUICK=1: the short form, recorded nowhere)
 #   make closed-loop  what a robot achieves: every policy on test worlds, paired (hours; QUICK=1: a few episodes)
+#   make sweep        how much computation the trained model needs: success against the size of a plan, on validation worlds
+#                     (after make model; hours; QUICK=1: a few episodes of two sizes, recorded nowhere)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
 # ARGS='…' passes options on: make demo ARGS='--seed 3', make test ARGS='-k planner'.
@@ -15,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -51,6 +53,9 @@ bench: $(VENV)/.bench
 
 closed-loop: $(VENV)/.demo $(VENV)/.gl
 	$(BIN)/python benchmarks/closed_loop.py $(if $(QUICK),--quick) $(ARGS)
+
+sweep: $(VENV)/.export $(VENV)/.gl
+	$(BIN)/python -m benchmarks.sweep $(if $(QUICK),--quick) $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------------------------------
 # Four sets, each containing the one before it: demo, test, export, bench.  A stamp is older than its lock when the lock has

@@ -58,7 +58,8 @@ class Imagine(nn.Module):
         imagined = self.model.imagine(state, actions[None])
         field = self.model.cost_to_go(state, goal[None])
         ahead = self.model.value_at(state, field, imagined.pose[..., :2])[0]
-        policy = self.model.propose(state, goal[None])[0] * actions.new_tensor([V_SCALE, W_SCALE])
+        steps = actions.shape[1]  # as many as were trained for, or fewer
+        policy = self.model.propose(state, goal[None])[0, :steps] * actions.new_tensor([V_SCALE, W_SCALE])
         return (
             imagined.pose[0],
             torch.sigmoid(imagined.collision[0]),

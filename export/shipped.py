@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from edge_wm.bundle import manifest as mf
+from edge_wm.errors import BadInput
 from edge_wm.policies.path_tracker import PathTracker
 from edge_wm.sim import robot_model as rm
 from edge_wm.sim.frames import to_odometry_frame
@@ -46,9 +47,25 @@ FLOAT_PARTS = ("motion_model", "GRUCell", "Sequential_displace", "Sequential_cor
 once and then added up twelve times."""
 
 
-def adapter(model: WorldModel) -> Adapter:
-    """Declare a trained model in evaluation mode."""
+def adapter(model: WorldModel, candidates: int = CANDIDATES, horizon: int | None = None) -> Adapter:
+    """Declare a trained model in evaluation mode.
+
+    Args:
+        model: the model.
+        candidates: N, action sequences that are imagined at once.
+        horizon: H, steps of each; as many as the model was trained for if None.
+
+    Raises:
+        BadInput: there are fewer candidates than elites, or more steps than the model was trained for.
+    """
     config = model.config
+    horizon = config.horizon if horizon is None else horizon
+    if candidates < PLANNER.elites:
+        raise BadInput(
+            f"{candidates} candidates are fewer than the planner's {PLANNER.elites} elites: take more"
+        )
+    if not 1 <= horizon <= config.horizon:
+        raise BadInput(f"a horizon of {horizon} steps: the model was trained for 1 to {config.horizon}")
     cells = (config.cells, config.cells)
     reach = rm.RING_REACH_M
     return Adapter(
@@ -56,7 +73,7 @@ def adapter(model: WorldModel) -> Adapter:
         about=_about(model),
         robot_kind="diff-drive-12cm",
         tick_s=config.tick_s,
-        imagine_size=mf.Imagine(CANDIDATES, config.horizon, config.step_s),
+        imagine_size=mf.Imagine(candidates, horizon, config.step_s),
         observation=(
             mf.ObservationArray("camera", (48, 64, 3), "uint8", "RGB", 0, 255, 0.3, "forward camera"),
             mf.ObservationArray("range", (rm.RING_BEAMS,), "float32", "m", 0, reach, 0.3, "0 is a drop-out"),
