@@ -85,12 +85,8 @@ class Bundles:
         exported = self._folder / f"{size.candidates}x{size.steps}"
         if not exported.exists():
             self._export(size, exported)
-        manifest = load_bundle(exported, roles=(), golden=False).manifest
-        planner = msgspec.structs.replace(manifest.planner, iterations=size.iterations)
         directory = self._folder / f"{size.candidates}x{size.steps}x{size.iterations}"
-        shutil.copytree(exported, directory, dirs_exist_ok=True)
-        changed = encode_manifest(msgspec.structs.replace(manifest, planner=planner))
-        (directory / MANIFEST_NAME).write_bytes(changed)
+        copy_bundle(exported, directory, size.iterations)
         return directory
 
     def _export(self, size: Size, directory: Path) -> None:
@@ -99,6 +95,15 @@ class Bundles:
 
         declared = adapter(self._model, size.candidates, size.steps)
         package(declared, directory, version=self._config.version, work=self._graphs)
+
+
+def copy_bundle(source: Path, directory: Path, iterations: int) -> None:
+    """Write a copy that plans with so many iterations; one that is there already is written over."""
+    manifest = load_bundle(source, roles=(), golden=False).manifest
+    planner = msgspec.structs.replace(manifest.planner, iterations=iterations)
+    shutil.copytree(source, directory, dirs_exist_ok=True)
+    changed = encode_manifest(msgspec.structs.replace(manifest, planner=planner))
+    (directory / MANIFEST_NAME).write_bytes(changed)
 
 
 def main() -> None:
