@@ -8,19 +8,17 @@ reports are kept in ``--work``, so that an interrupted sweep goes on where it st
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from benchmarks.plan_sizes import Bundles, Size
 from benchmarks.timing import RESULTS, Spread, alternate, machine, record
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.manifest import MANIFEST_NAME, Precision, encode_manifest
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.evaluate.episode import Episode
@@ -43,67 +41,13 @@ NEAR = 0.03
 GOAL = np.array([3.0, 1.0], dtype=np.float32)
 
 
-class Size(NamedTuple):
-    """What is computed for one plan."""
-
-    candidates: int
-    steps: int
-    iterations: int
-    precision: Precision = "int8"
-
-    def __str__(self) -> str:
-        return f"{self.candidates}x{self.steps}x{self.iterations}-{self.precision}"
-
-    @property
-    def imagined_steps(self) -> int:
-        """Imagined steps of a plan."""
-        return self.candidates * self.steps * self.iterations
-
-
 GRID = (
     *(Size(candidates, 12, iterations) for candidates in (16, 32, 64, 128) for iterations in (1, 2, 3)),
     *(Size(32, 8, iterations) for iterations in (1, 2, 3)),
     *(Size(*size, "fp32") for size in ((16, 12, 1), (32, 12, 2), (64, 12, 3))),
 )
+SIZES = {str(size): size for size in GRID}
 QUICK_GRID = GRID[:2]
-
-
-class Bundles:
-    """Bundles of one trained model, one for each size of a plan; exported when they are first asked for."""
-
-    def __init__(self, checkpoint: Path, config: Path, work: Path) -> None:
-        from export.config import load_config
-        from export.train import CHECKPOINT, load_model
-
-        trained, self._config = load_model(checkpoint), load_config(config)
-        self._model = trained.with_map(self._config.shipped_cells, self._config.shipped_value_iterations)
-        digest = hashlib.sha256((checkpoint / CHECKPOINT).read_bytes()).hexdigest()
-        self._folder, self._graphs = work / "bundles" / digest[:12], work / "graphs"
-
-    def of(self, size: Size) -> Path:
-        """The bundle of that size, in both precisions; graphs know nothing of iterations."""
-        exported = self._folder / f"{size.candidates}x{size.steps}"
-        if not exported.exists():
-            self._export(size, exported)
-        directory = self._folder / f"{size.candidates}x{size.steps}x{size.iterations}"
-        copy_bundle(exported, directory, size.iterations)
-        return directory
-
-    def _export(self, size: Size, directory: Path) -> None:
-        from export.package import package
-        from export.shipped import adapter
-
-        declared = adapter(self._model, size.candidates, size.steps)
-        package(declared, directory, version=self._config.version, work=self._graphs)
-
-
-def copy_bundle(source: Path, directory: Path, iterations: int) -> None:
-    """Write a copy that plans with so many iterations; one that is there already is written over."""
-    manifest = load_bundle(source, roles=(), golden=False).manifest
-    planner = msgspec.structs.replace(manifest.planner, iterations=iterations)
-    shutil.copytree(source, directory, dirs_exist_ok=True)
-    changed = encode_manifest(msgspec.structs.replace(manifest, planner=planner))
-    (directory / MANIFEST_NAME).write_bytes(changed)
 
 
 def main() -> None:
@@ -114,13 +58,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/sweep"))
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the worlds")
     parser.add_argument("--episodes", type=int, default=100, help="in each of the two blocks of worlds")
+    parser.add_argument("--only", nargs="+", choices=SIZES, metavar="SIZE", help="such as 32x12x2-int8")
     parser.add_argument(
-        "--only", nargs="+", choices=list(map(str, GRID)), metavar="SIZE", help="such as 32x12x2-int8"
+        "--finished", action="store_true", help="drive nothing more, report what has been driven"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true", help="two sizes, a few episodes, recorded nowhere")
     options = parser.parse_args()
-    grid = [size for size in GRID if options.only is None or str(size) in options.only]
+    grid = [SIZES[name] for name in options.only or SIZES]
     try:
         if options.quick:
             sweep(options, QUICK_GRID, episodes=2)
@@ -146,17 +91,23 @@ def sweep(options: argparse.Namespace, grid: Sequence[Size], episodes: int) -> d
 
     def drive(size: Size, first_seed: int) -> list[Episode]:
         worlds = options.work / f"{KIND}-{first_seed}-{episodes}"
+        report = worlds / f"{size}.json"
+        if options.finished and not report.exists():
+            return []
         if not (worlds / FILE_NAME).exists():
             write_worlds(worlds, KIND, first_seed, episodes)
         settings, tasks = make_settings(
             worlds, "world-model", model=bundles.of(size), precision=size.precision, seed=first_seed
         )
-        return evaluate_once(settings, tasks, episodes, options.jobs, worlds / f"{size}.json").episodes
+        return evaluate_once(settings, tasks, episodes, options.jobs, report).episodes
 
-    driven = {size: drive(size, blocks[0]) for size in grid}
+    driven = {size: episodes_of for size in grid if (episodes_of := drive(size, blocks[0]))}
+    if not driven:
+        raise BadInput(f"{options.work}: nothing has been driven yet: leave out --finished")
     for size in near_the_best(driven):
         driven[size] = driven[size] + drive(size, blocks[1])
-    found = compare(driven, plan_times({size: bundles.of(size) for size in grid}, 5 if options.quick else 40))
+    rounds = 5 if options.quick else 40
+    found = compare(driven, plan_times({size: bundles.of(size) for size in driven}, rounds))
     print(as_markdown(found))
     best, chosen = best_of(found), smallest(found)
     print(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sweep
-from benchmarks.sweep import Size, as_markdown, best_of, compare, copy_bundle, near_the_best, smallest
+from benchmarks.plan_sizes import Size, copy_bundle
+from benchmarks.sweep import as_markdown, best_of, compare, near_the_best, smallest
 from benchmarks.timing import Spread
 from edge_wm.bundle.load import load_bundle
 from edge_wm.evaluate.episode import Episode
