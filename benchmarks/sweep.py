@@ -235,7 +235,7 @@ def _record(found: Mapping[Size, Mapping[str, Any]], first_seed: int) -> None:
 def _plot(found: Mapping[Size, Mapping[str, Any]], file: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     axes = figure.subplots()
     for family in dict.fromkeys((size.candidates, size.steps, size.precision) for size in found):
         sizes = [size for size in found if (size.candidates, size.steps, size.precision) == family]
@@ -249,11 +249,12 @@ def _plot(found: Mapping[Size, Mapping[str, Any]], file: Path) -> None:
             fmt="o-",
             label=label,
             capsize=3,
+            elinewidth=0.8,
         )
-    axes.set_xscale("log")
+    axes.set_xlim(left=0.0)
     axes.set_xlabel("plan, CPU ms on one thread; along a line: 1, 2, 3 iterations")
     axes.set_ylabel("success, %")
-    axes.legend(fontsize="small", title="candidates x steps")
+    figure.legend(loc="outside right center", fontsize="small", title="candidates x steps")
     figure.savefig(file, dpi=100)
 
 
