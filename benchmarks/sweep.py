@@ -195,9 +195,9 @@ def as_markdown(found: Mapping[Size, Mapping[str, Any]]) -> str:
     best, chosen = best_of(found), smallest(found)
     marks = {best: " (best)", chosen: " (smallest within a point)"}
     lines = [
-        "| candidates x steps x iterations | imagined steps | plan, ms | n | success [95 %] | collisions | SPL |"
+        "| candidates x steps x iterations | imagined steps | plan, ms | n | success [95 %] | collisions | SPL | time of a success, s |"
         " against the best: won, lost, p |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for size in sorted(found, key=lambda size: _plan_ms(found, size)):
         result = found[size]
@@ -205,7 +205,7 @@ def as_markdown(found: Mapping[Size, Mapping[str, Any]]) -> str:
         lines.append(
             f"| {size}{marks.get(size, '')} | {size.imagined_steps} | {Spread(**result['plan_ms'])} | {result['n']}"
             f" | {result['success_rate']:.1%} [{low:.0%}, {high:.0%}] | {result['collision_rate']:.1%}"
-            f" | {result['spl']:.2f} | {result['won']}, {result['lost']}, {result['p']:.2g} |"
+            f" | {result['spl']:.2f} | {result['time_s']:.1f} | {result['won']}, {result['lost']}, {result['p']:.2g} |"
         )
     return "\n".join(lines) + "\n"
 
