@@ -99,3 +99,15 @@ def test_worlds_that_are_not_for_tuning_are_refused(
         sweep.main()
     assert ended.value.code == 2
     assert f"--first-seed {seed}: choosing a size is tuning" in capsys.readouterr().err
+
+
+def test_nothing_to_report_is_said_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "Bundles", lambda *_: None)  # would need a trained model and PyTorch
+    monkeypatch.setattr(sys, "argv", ["sweep", "--finished", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        sweep.main()
+    assert ended.value.code == 2
+    assert f"{tmp_path}: nothing has been driven yet" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
