@@ -44,7 +44,7 @@ GOAL = np.array([3.0, 1.0], dtype=np.float32)
 GRID = (
     *(Size(candidates, 12, iterations) for candidates in (16, 32, 64, 128) for iterations in (1, 2, 3)),
     *(Size(32, 8, iterations) for iterations in (1, 2, 3)),
-    *(Size(*size, "fp32") for size in ((16, 12, 1), (32, 12, 2), (64, 12, 3))),
+    *(Size(*size, "fp32") for size in ((16, 12, 1), (64, 12, 1), (64, 12, 3))),
 )
 SIZES = {str(size): size for size in GRID}
 QUICK_GRID = GRID[:2]
