@@ -130,7 +130,7 @@ def test_sampling_inside_outside_and_on_the_edge_is_grid_samples(padding: str, c
     example = {"grid": torch.rand((1, 4, 5, 7), generator=random), "points": points}
     module = Samples(padding, corners).eval()
     data = to_tflite(module, example, ("found",))
-    engine = load_engine("tflite", data)
+    engine = load_engine(data, Execution("tflite"))
     found = engine.run({name: tensor.numpy() for name, tensor in example.items()})["found"]
     np.testing.assert_allclose(found, module(**example)[0].numpy(), atol=1e-5)
     assert check_graph(data, "samples.tflite", engine.inputs, engine.outputs).operators["GATHER_ND"] == 4
