@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
 
 def run(module: nn.Module, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
     """Outputs of ``module`` for inputs in its order.  Raises BadInput if it returns anything but tensors."""
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     for output in outputs:
@@ -61,6 +62,17 @@ def run(module: nn.Module, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
                 f"{type(module).__name__} returns a {type(output).__name__}: return a tensor or a tuple of tensors"
             )
     return tuple(tensor.numpy() for tensor in outputs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A single tick is little work: threads that wait for each other, on a busy machine for long, save nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _checked(adapter: Adapter, step: Step, where: str) -> Inputs:
