@@ -43,7 +43,7 @@ GOAL = np.array([3.0, 1.0], dtype=np.float32)
 
 GRID = (
     *(Size(candidates, 12, iterations) for candidates in (16, 32, 64, 128) for iterations in (1, 2, 3)),
-    *(Size(32, 8, iterations) for iterations in (1, 2, 3)),
+    *(Size(candidates, 8, iterations) for candidates in (32, 64) for iterations in (1, 2, 3)),
     *(Size(*size, "fp32") for size in ((16, 12, 1), (64, 12, 1), (64, 12, 3))),
 )
 SIZES = {str(size): size for size in GRID}
@@ -104,7 +104,7 @@ def sweep(options: argparse.Namespace, grid: Sequence[Size], episodes: int) -> d
     driven = {size: episodes_of for size in grid if (episodes_of := drive(size, blocks[0]))}
     if not driven:
         raise BadInput(f"{options.work}: nothing has been driven yet: leave out --finished")
-    for size in near_the_best(driven):
+    for size in driven if options.finished else near_the_best(driven):
         driven[size] = driven[size] + drive(size, blocks[1])
     rounds = 5 if options.quick else 40
     found = compare(driven, plan_times({size: bundles.of(size) for size in driven}, rounds))
