@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 # https://coral.ai/docs/edgetpu/models-intro/#supported-operations
@@ -23,20 +23,20 @@ def edge_tpu_obstacles(model: bytes) -> list[str]:
         model: TFLite bytes with one subgraph.
 
     Returns:
-        One line a kind, most frequent first: how many there are and why.  Empty if nothing stands in the way; its
-        compiler may still leave an operator to the CPU, for the size of a tensor.
+        One line a reason, with the operators that it is about, most frequent first.  Empty if nothing stands in the
+        way; its compiler may still leave an operator to the CPU, for the size of a tensor.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
     types = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
     m = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model))
-    found: Counter[str] = Counter()
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for operator in m.subgraphs[0].operators:
         code = m.operatorCodes[operator.opcodeIndex]
         name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
         if name not in SUPPORTED:
-            found[f"{name}: not among the operations of an Edge TPU"] += 1
+            found["not among its operations"][name] += 1
             continue
         strange = sorted(
             types[tensor.type]
@@ -44,8 +44,11 @@ def edge_tpu_obstacles(model: bytes) -> list[str]:
             if index >= 0 and not _is_integer(m, tensor := m.subgraphs[0].tensors[index])
         )
         if strange:
-            found[f"{name}: works on {strange[0]}, not on int8"] += 1
-    return [f"{count} x {fact}" for fact, count in found.most_common()]
+            found[f"on {strange[0]}, not on int8"][name] += 1
+    return [
+        f"{reason}: {', '.join(f'{count} x {name}' for name, count in operators.most_common())}"
+        for reason, operators in sorted(found.items())
+    ]
 
 
 def _is_integer(model: Any, tensor: Any) -> bool:

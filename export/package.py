@@ -31,7 +31,7 @@ from export.model_card import model_card
 from export.parity import Fidelity, prove
 from export.rollouts import Inputs, rollouts, run
 
-SHIPPED_FORMS = (Form("onnx", "fp32"), Form("onnx", "int8"))
+ONNX_FORMS = (Form("onnx", "fp32"), Form("onnx", "int8"))
 GOLDEN_CASES = 2
 
 
@@ -62,7 +62,7 @@ def package(
     directory: Path,
     *,
     version: str,
-    forms: Sequence[Form] = SHIPPED_FORMS,
+    forms: Sequence[Form] = ONNX_FORMS,
     figures: Mapping[str, Any] | None = None,
     work: Path | None = None,
 ) -> list[Fidelity]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from export.collect import collect
 from export.config import RunConfig
 from export.evaluate import choose, read_evaluation
+from export.forms import Form
 from export.package import package
 from export.shipped import adapter
 from export.train import load_model, train
@@ -16,6 +17,9 @@ from export.world_model import WorldModel
 
 CANDIDATES = ("student", "distilled")
 """Runs whose models may be shipped."""
+SHIPPED_FORMS = tuple(
+    Form(format, precision) for format in ("onnx", "tflite") for precision in ("fp32", "int8")
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,14 @@ def _package(work: Work) -> None:
     evaluation = read_evaluation(work.evaluation)
     shipped = adapter(_shipped(work, evaluation.chosen))
     figures = {"run": evaluation.chosen, **evaluation.figures[evaluation.chosen]}
-    package(shipped, work.bundle, version=work.config.version, figures=figures, work=work.graphs)
+    package(
+        shipped,
+        work.bundle,
+        version=work.config.version,
+        forms=SHIPPED_FORMS,
+        figures=figures,
+        work=work.graphs,
+    )
 
 
 def _shipped(work: Work, run: str) -> WorldModel:

@@ -15,6 +15,7 @@ from edge_wm.errors import BadInput
 from export.quantise import LEAST_INPUTS, MINIMUM_CASES, quantise
 from export.rollouts import Inputs
 from export.shipped import FLOAT_PARTS
+from tests.emulated_x86 import AVX2, SSE, needs_qemu, run_on
 
 WIDTH = LEAST_INPUTS
 
@@ -99,6 +100,51 @@ def loaded(model: onnx.ModelProto, folder: Path) -> list[onnx.NodeProto]:
     options.log_severity_level = 3
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(onnx.load(folder / "loaded.onnx").graph.node)
+
+
+@needs_qemu
+@pytest.mark.parametrize("processor", [SSE, AVX2])
+def test_a_layer_is_the_same_on_processors_without_vnni(processor: str, tmp_path: Path) -> None:
+    assert np.abs(error_on(processor, quantise(extreme_layer(), extreme_cases()), tmp_path)).max() < 0.02
+
+
+@needs_qemu
+def test_weights_of_eight_bits_would_not_be(tmp_path: Path) -> None:
+    model = onnx.load_from_string(quantise(extreme_layer(), extreme_cases()))
+    scales = {node.input[1] for node in model.graph.node if node.input[0].startswith("layer.weight")}
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.INT8 and tensor.name.startswith("layer.weight"):
+            eighth_bit = np.clip(numpy_helper.to_array(tensor).astype(np.int16) * 2, -128, 127)
+            tensor.CopyFrom(numpy_helper.from_array(eighth_bit.astype(np.int8), tensor.name))
+        elif tensor.name in scales:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) / 2, tensor.name))
+    assert np.abs(error_on(SSE, model.SerializeToString(), tmp_path)).max() < 0.02
+    assert np.abs(error_on(AVX2, model.SerializeToString(), tmp_path)).max() > 0.2
+
+
+def extreme_layer() -> bytes:
+    """A Gemm whose weights are all as large as they can be; its output is the mean of its input."""
+    model = onnx.load_from_string(one_layer())
+    for tensor in model.graph.initializer:
+        if tensor.name == "layer.weight":
+            tensor.CopyFrom(numpy_helper.from_array(np.full((WIDTH, 3), 1 / WIDTH, np.float32), tensor.name))
+    return model.SerializeToString()
+
+
+def extreme_cases() -> list[Inputs]:
+    return [{"x": np.full((2, WIDTH), 1.0 / (1 + number), np.float32)} for number in range(MINIMUM_CASES)]
+
+
+def error_on(processor: str, model: bytes, folder: Path) -> np.ndarray:
+    """How far from 1 the extreme layer's output is for an input of ones, on an emulated processor."""
+    (folder / "layer.onnx").write_bytes(model)
+    program = (
+        "import sys, numpy, onnxruntime; x = numpy.ones((2, int(sys.argv[2])), numpy.float32);"
+        "print(*onnxruntime.InferenceSession(sys.argv[1]).run(None, {'x': x})[0].ravel().tolist())"
+    )
+    done = run_on(processor, program, str(folder / "layer.onnx"), str(WIDTH))
+    assert done.returncode == 0, done.stderr
+    return np.array(done.stdout.split(), dtype=float) - 1.0
 
 
 def test_too_few_cases_are_refused_in_words() -> None:
