@@ -121,7 +121,7 @@ class Scratch:
 Cost = Callable[[Imagined, Scale, Scratch, Array], None]
 """Writes one cost, float32[N], into its last argument and keeps nothing.
 
-These run three times a tick on a few thousand numbers, where a call of numpy costs more than its arithmetic.  So they
+These run in every iteration on a few thousand numbers, where a call of numpy costs more than its arithmetic.  So they
 call ufuncs and their reductions, which do the same as ``clip``, ``mean`` and ``cumprod`` in a third of the time.
 """
 
