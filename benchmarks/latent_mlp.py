@@ -131,8 +131,8 @@ def adapter(size: Size) -> Adapter:
             costs={"reward": 1.0, "terminal_value": 1.0},
             temperature=TEMPERATURE,
         ),
-        observe=Observe(model),
-        imagine=Imagine(model),
+        observe=Observe(model).eval(),
+        imagine=Imagine(model).eval(),
         recordings=_recordings,
     )
 
