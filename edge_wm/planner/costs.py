@@ -6,6 +6,7 @@ export, and a cost whose outcome the model does not give drops out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,7 +138,8 @@ def value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> Non
     _clip(outcomes["value"], 0.0, FAR_M, out)
     if "collision" in outcomes and "cost_to_go" in outcomes:
         lost = scratch.steps[:, 0]
-        now = min(float(outcomes["cost_to_go"][:, 0].mean()), FAR_M)
+        first = outcomes["cost_to_go"][:, 0]
+        now = min(float(np.add.reduce(first) / len(first)), FAR_M)
         np.subtract(now, out, out=lost)
         np.maximum(lost, 0.0, out=lost)
         lost *= scratch.touch
@@ -222,6 +224,9 @@ def reverse(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> N
 
 def revisit(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """How many visited places the last imagined pose is near to: the way out of going round in circles."""
+    if len(imagined.visited) == 0:
+        out.fill(0.0)
+        return
     last = imagined.outcomes[POSE][:, -1]
     x, y = (np.subtract.outer(last[:, axis], imagined.visited[:, axis]) for axis in (0, 1))
     np.square(x, out=x)
@@ -297,11 +302,7 @@ class CostSum:
                 raise BadInput(f"planner weights: no cost is called {name!r}: use one of {', '.join(COSTS)}")
             if not (np.isfinite(weight) and weight >= 0.0):
                 raise BadInput(f"planner weights: {name} is {weight}: it must be finite and not negative")
-        self._weighted = [
-            (float(weight), COSTS[name][0], frozenset(COSTS[name][1]), name in PURPOSES)
-            for name, weight in weights.items()
-            if weight > 0.0
-        ]
+        self._weights = {name: float(weight) for name, weight in weights.items() if weight > 0.0}
         self._scale = scale
         horizon, actions = scale.half_range.shape
         self._scratch = Scratch(
@@ -310,8 +311,9 @@ class CostSum:
             more_steps=np.zeros((candidates, horizon), dtype=np.float32),
             actions=np.zeros((candidates, horizon, actions), dtype=np.float32),
         )
-        self._one = np.zeros(candidates, dtype=np.float32)
+        self._terms = np.zeros((len(self._weights), candidates), dtype=np.float32)
         self._total = np.zeros(candidates, dtype=np.float32)
+        self._given: frozenset[str] = frozenset()
 
     def total(self, imagined: Imagined) -> Array:
         """Cost of every candidate, float32[N], valid until the next call.
@@ -323,25 +325,33 @@ class CostSum:
             BadInput: the model gives no outcome that leads anywhere.
         """
         outcomes = imagined.outcomes
-        self._total.fill(0.0)
-        read = {POSE} & outcomes.keys()
-        leads_somewhere = False
+        if outcomes.keys() != self._given:
+            self._choose(frozenset(outcomes))
         if "collision" in outcomes:
             touch_probability(imagined, self._scale, self._scratch)
-        for weight, cost, needs, is_purpose in self._weighted:
-            if needs <= outcomes.keys():
-                cost(imagined, self._scale, self._scratch, self._one)
-                self._one *= weight
-                self._total += self._one
-                read |= needs
-                leads_somewhere = leads_somewhere or is_purpose
-        if not leads_somewhere:
+        for cost, term in self._costs:
+            cost(imagined, self._scale, self._scratch, term)
+        terms = self._terms[: len(self._costs)]
+        terms *= self._weight_of_terms
+        np.add.reduce(terms, axis=0, out=self._total)
+        for name in self._read:
+            outcome = outcomes[name]
+            # One number that is not finite makes the sum of squares so, in one call.  A sum that merely overflows
+            # costs a closer look.
+            if not math.isfinite(np.vdot(outcome, outcome)):
+                finite = np.isfinite(outcome).reshape(len(outcome), -1)
+                self._total[~finite.all(axis=1)] = np.inf
+        return self._total
+
+    def _choose(self, given: frozenset[str]) -> None:
+        """Choose the costs that can be had from the outcomes ``given``."""
+        chosen = [name for name in self._weights if given.issuperset(COSTS[name][1])]
+        if PURPOSES.isdisjoint(chosen):
             raise BadInput(
-                f"imagine outcomes {sorted(outcomes)}: none leads anywhere: give one of the costs"
+                f"imagine outcomes {sorted(given)}: none leads anywhere: give one of the costs"
                 f" {', '.join(sorted(PURPOSES))} a weight, and the model the outcome that it needs"
             )
-        for name in read:
-            finite = np.isfinite(outcomes[name])
-            if not finite.all():
-                self._total[~finite.reshape(len(finite), -1).all(axis=1)] = np.inf
-        return self._total
+        self._costs = [(COSTS[name][0], term) for name, term in zip(chosen, self._terms, strict=False)]
+        self._weight_of_terms = np.array([[self._weights[name]] for name in chosen], dtype=np.float32)
+        self._read = sorted(given & {POSE, *(outcome for name in chosen for outcome in COSTS[name][1])})
+        self._given = given

@@ -63,14 +63,14 @@ class ICEM:
             raise BadInput(f"planner: {config.elites} elites of {size.candidates} candidates: choose fewer")
         n, h = size.candidates, size.horizon
         self._model, self._config, self._seed = model, config, seed
-        # One row a step although all are alike: numpy is slow where it must repeat two numbers again and again.
-        self._low, self._high, self._initial_std = (
-            np.tile(np.array(row, dtype=np.float32), (h, 1))
-            for row in (limits.low, limits.high, config.initial_std)
+        # One number for every number that it is compared with: numpy is slow where it must repeat a few again and again.
+        self._low, self._high = (
+            np.tile(np.array(row, dtype=np.float32), (n, h, 1)) for row in (limits.low, limits.high)
         )
+        self._initial_std = np.tile(np.array(config.initial_std, dtype=np.float32), (h, 1))
         self._std_floor = self._initial_std * np.float32(config.std_floor)
         self._costs = cost_sum(config, limits, n, h)
-        self._stop = np.clip(np.zeros((h, width), dtype=np.float32), self._low, self._high)
+        self._stop = np.clip(np.zeros((h, width), dtype=np.float32), self._low[0], self._high[0])
         self._primitives = [self._unfold(primitive, h) for primitive in config.primitives]
         self._shift = HorizonShift(h, model.manifest.tick_s / size.step_s)
 
@@ -81,7 +81,10 @@ class ICEM:
         self._carried = np.zeros((3 + config.elites, h, width), dtype=np.float32)
         self._mean, self._std, self._best = self._carried[:3]
         self._elites = self._carried[3:]
+        self._moved = self._carried[:2]
         self._of_elites = np.zeros((2, h, width), dtype=np.float32)
+        self._mean_of_elites, self._std_of_elites = self._of_elites
+        self._momentum = np.float32(config.momentum)
         self._keep = min(config.elites, math.ceil(config.keep_fraction * config.elites))
         self._deviations = np.zeros_like(self._elites)
         self._noise = NoiseRing(
@@ -223,25 +226,27 @@ class ICEM:
             self._elite_count = int(np.count_nonzero(np.isfinite(costs)))
         order, elites = order[: self._elite_count], self._elites[: self._elite_count]
         self._actions.take(order, axis=0, out=elites, mode="clip")
-        share = self._shares(costs[order])
+        share = self._shares(costs, order)
         deviations = np.multiply(elites, share, out=self._deviations[: self._elite_count])
-        mean, std = self._of_elites
+        mean, std = self._mean_of_elites, self._std_of_elites
         np.add.reduce(deviations, axis=0, out=mean)
         np.subtract(elites, mean, out=deviations)
         np.square(deviations, out=deviations)
         deviations *= share
         np.sqrt(np.add.reduce(deviations, axis=0, out=std), out=std)
-        keep = np.float32(self._config.momentum)
-        self._carried[:2] *= keep
-        self._of_elites *= 1 - keep
-        self._carried[:2] += self._of_elites
+        self._moved *= self._momentum
+        self._of_elites *= 1 - self._momentum
+        self._moved += self._of_elites
         np.maximum(self._std, self._std_floor, out=self._std)
 
-    def _shares(self, costs: Array) -> Array:
-        """How much each elite counts, from the cheapest on: float32[E, 1, 1], together 1, or [1, 1, 1] for all alike."""
+    def _shares(self, costs: Array, elites: Array) -> Array | np.float32:
+        """How much each of ``elites`` counts, from the cheapest on: float32[E, 1, 1], together 1, or one for all alike."""
         if self._config.temperature == 0.0:
-            return np.full((1, 1, 1), 1.0 / len(costs), dtype=np.float32)
-        weights = np.exp(-self._config.temperature * (costs - costs[0]))
+            return np.float32(1.0 / len(elites))
+        weights = costs.take(elites)
+        weights -= weights[0]
+        weights *= -self._config.temperature
+        np.exp(weights, out=weights)
         weights /= np.add.reduce(weights)
         shares: Array = weights[:, None, None]
         return shares
@@ -257,11 +262,11 @@ class ICEM:
     def _unfold(self, primitive: Primitive, horizon: int) -> Array:
         """A primitive as float32[H, A]."""
         shares = np.array(primitive, dtype=np.float32)
-        width = self._low.shape[1]
+        width = self._low.shape[2]
         if shares.ndim != 2 or shares.shape[1] != width:
             raise BadInput(f"planner: primitive {primitive} needs {width} numbers for each action")
         which = np.arange(horizon) * len(shares) // horizon
-        unfolded: Array = np.where(shares >= 0.0, shares * self._high[0], shares * -self._low[0])[which]
+        unfolded: Array = np.where(shares >= 0.0, shares * self._high[0, 0], shares * -self._low[0, 0])[which]
         return unfolded
 
 
