@@ -171,7 +171,8 @@ def touch_probability(imagined: Imagined, scale: Scale, scratch: Scratch) -> Non
     _clip(imagined.outcomes["collision"], 0.0, 1.0, touch)
     np.subtract(1.0, touch, out=survival)
     np.multiply.accumulate(survival, axis=1, out=survival)
-    touch[:, 1:] *= survival[:, :-1]
+    later = touch[:, 1:]
+    later *= survival[:, :-1]
     touch *= scale.touch_discount
     np.add.reduce(touch, axis=1, out=scratch.touch)
 
@@ -258,9 +259,8 @@ def _clip(values: Array, low: float, high: float, out: Array) -> None:
 
 def _mean(values: Array, out: Array) -> None:
     """Mean over all axes but the first."""
-    axes = tuple(range(1, values.ndim))
-    np.add.reduce(values, axis=axes, out=out)
-    out /= values[0].size
+    np.add.reduce(values, axis=1 if values.ndim == 2 else (1, 2), out=out)
+    out /= values.size // len(values)
 
 
 COSTS: Mapping[str, tuple[Cost, tuple[str, ...]]] = {

@@ -75,12 +75,14 @@ class ICEM:
         self._shift = HorizonShift(h, model.manifest.tick_s / size.step_s)
 
         self._actions = np.zeros((n, h, width), dtype=np.float32)
+        self._rows = list(self._actions)
         self._applied = np.zeros(width, dtype=np.float32)
         # What one plan leaves to the next lies together, so that one call shifts it; so do mean and deviation, so
         # that one call moves both.  The deviation starts anew with every plan.
         self._carried = np.zeros((3 + config.elites, h, width), dtype=np.float32)
         self._mean, self._std, self._best = self._carried[:3]
         self._elites = self._carried[3:]
+        self._elite_rows = list(self._elites)
         self._moved = self._carried[:2]
         self._of_elites = np.zeros((2, h, width), dtype=np.float32)
         self._mean_of_elites, self._std_of_elites = self._of_elites
@@ -192,15 +194,18 @@ class ICEM:
         self._actions += self._mean
 
     def _first_rows(self, warm: bool) -> list[Array]:
-        previous = [self._best, *self._elites[: min(self._keep, self._elite_count)]] if warm else []
+        previous = [self._best, *self._kept()] if warm else []
         return [self._mean, self._stop, *previous[:1], *self._primitives, *previous[1:]]
 
     def _later_rows(self, proposals: list[Array]) -> list[Array]:
-        return [self._mean, *self._elites[: min(self._keep, self._elite_count)], *proposals]
+        return [self._mean, *self._kept(), *proposals]
+
+    def _kept(self) -> list[Array]:
+        return self._elite_rows[: min(self._keep, self._elite_count)]
 
     def _place(self, rows: list[Array]) -> None:
         """Put ``rows`` in the place of the first samples and clip everything to the limits."""
-        for candidate, row in zip(self._actions, rows, strict=False):
+        for candidate, row in zip(self._rows, rows, strict=False):
             candidate[:] = row
         np.maximum(self._actions, self._low, out=self._actions)
         np.minimum(self._actions, self._high, out=self._actions)
