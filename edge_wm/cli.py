@@ -124,6 +124,9 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = cli, na
 def main(command: click.Command = cli, name: str = "edge-wm") -> NoReturn:
     """Entry point of the `edge-wm` console script, and of other commands that are to end as it does."""
     _open_closed_streams()
+    if command is cli:
+        # Products in numpy are too small to share, and threads that wait for more of them burn the engine's CPU.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = run(None, command, name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # while Python shuts down, nobody would catch it
     _give_up_broken_stdout()

@@ -182,6 +182,17 @@ def test_what_a_stranger_wrote_cannot_move_the_cursor(
     assert said == "error: robot [2J ]0;title name\n"
 
 
+def test_numpy_shares_no_product_among_threads_unless_somebody_asks_it_to() -> None:
+    told = "import atexit, os; atexit.register(lambda: print(os.environ['OPENBLAS_NUM_THREADS']))"
+    code = f"{told}; import sys; sys.argv = ['edge-wm', '--version']; from edge_wm.cli import main; main()"
+    for asked, threads in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
+        environment = {name: text for name, text in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment | asked, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == threads
+
+
 def test_a_reader_that_leaves_is_not_an_error() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)

@@ -74,7 +74,13 @@ def command(model: Path, robot: Path, json_file: Path | None, no_store: bool) ->
         told = [f"{time:.2f}" if time is not None else "" for time in times]
         remark = "chosen" if row is chosen else "fails" if row.failure else ""
         on = how.accelerated_by + (f" {row.accelerated:.0%}" if row.accelerated is not None else "")
-        table.add_row(f"{how.format} {how.precision}", on, str(how.threads), *told, remark)
+        table.add_row(
+            f"{how.format} {how.precision}",
+            on,
+            f"{how.threads}{' spinning' if how.spin else ''}",
+            *told,
+            remark,
+        )
         if row.failure:
             failures.append(f"{how}: {row.failure}")
     console.print(table)

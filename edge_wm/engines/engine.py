@@ -66,13 +66,12 @@ class Engine(Protocol):
         """
 
 
-def load_engine(model: bytes, execution: Execution, *, spin: bool = False, output_sets: int = 1) -> Engine:
+def load_engine(model: bytes, execution: Execution, *, output_sets: int = 1) -> Engine:
     """Load a graph into the engine for its format.
 
     Args:
         model: the graph's bytes, already checked.
         execution: format of the graph, threads and accelerator.
-        spin: whether idle threads burn CPU to wake up faster; LiteRT leaves no choice.
         output_sets: how many sets of output buffers to keep.
 
     Raises:
@@ -85,7 +84,7 @@ def load_engine(model: bytes, execution: Execution, *, spin: bool = False, outpu
         return LiteRtEngine(model, execution, output_sets=output_sets)
     from edge_wm.engines.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, execution, spin=spin, output_sets=output_sets)
+    return OnnxRuntimeEngine(model, execution, output_sets=output_sets)
 
 
 def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> None:

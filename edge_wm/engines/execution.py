@@ -26,6 +26,8 @@ class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         accelerator: what runs every node that it can; the CPU runs the others.
         delegate: with ``accelerator = "delegate"``: its shared library, by path or as the loader finds it.
         engine_cache: with ``accelerator = "tensorrt"``: folder in which built engines are kept.
+        spin: whether threads that wait for the next operator burn CPU to be there sooner, until the graph is done; for
+            ONNX graphs on several threads of the CPU.
 
     Raises:
         ValueError: values that are each possible contradict each other.
@@ -37,6 +39,7 @@ class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accelerator: Accelerator = "cpu"
     delegate: str | None = None
     engine_cache: str | None = None
+    spin: bool = False
 
     def __post_init__(self) -> None:
         possible = ACCELERATORS[self.format]
@@ -52,9 +55,14 @@ class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ):
             if value is not None and self.accelerator != owner:
                 raise ValueError(f"{key} is only for accelerator {owner!r}, this one is {self.accelerator!r}")
+        if self.spin and (self.format, self.accelerator) != ("onnx", "cpu"):
+            raise ValueError("spin is only for onnx graphs on the accelerator 'cpu'")
+        if self.spin and self.threads == 1:
+            raise ValueError("spin needs threads = 2 or more: one thread waits for nobody")
 
     def __str__(self) -> str:
-        form = f"{self.format} {self.precision}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        threads = f"{self.threads}{' spinning' if self.spin else ''} thread{'s' if self.threads > 1 else ''}"
+        form = f"{self.format} {self.precision}, {threads}"
         return form if self.accelerator == "cpu" else f"{form}, {self.accelerated_by}"
 
     @property

@@ -35,7 +35,6 @@ class OnnxRuntimeEngine:
     Args:
         model: the ONNX file's bytes.
         execution: threads and accelerator.
-        spin: whether idle threads burn CPU to wake up faster; off leaves it to the camera and the radio.
         output_sets: how many sets of output buffers to keep.
 
     Raises:
@@ -46,10 +45,8 @@ class OnnxRuntimeEngine:
     come out of one arena of ``MAX_ARENA_BYTES``; ``run`` raises EngineError for a graph that needs more.
     """
 
-    def __init__(
-        self, model: bytes, execution: Execution, *, spin: bool = False, output_sets: int = 1
-    ) -> None:
-        self._session = new_session(model, execution, spin=spin)
+    def __init__(self, model: bytes, execution: Execution, *, output_sets: int = 1) -> None:
+        self._session = new_session(model, execution)
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
         # On the CPU an OrtValue made from an array shares the array's memory.
@@ -98,14 +95,13 @@ class OnnxRuntimeEngine:
 
 
 def new_session(
-    model: bytes, execution: Execution, *, spin: bool = False, profile: str | None = None
+    model: bytes, execution: Execution, *, profile: str | None = None
 ) -> onnxruntime.InferenceSession:
     """Make a session on the accelerator that is asked for, or none: ONNX Runtime itself would fall back and not say so.
 
     Args:
         model: the ONNX file's bytes.
         execution: threads and accelerator.
-        spin: whether idle threads burn CPU to wake up faster.
         profile: how the file begins that tells which provider ran which node; None: no such file.
 
     Raises:
@@ -119,7 +115,9 @@ def new_session(
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _SILENT
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if execution.spin else "0")
+    # Between two runs the CPU belongs to the camera and the radio.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.use_env_allocators", "1")
     if profile is not None:
         options.enable_profiling = True

@@ -244,10 +244,10 @@ class ICEM:
         self._moved += self._of_elites
         np.maximum(self._std, self._std_floor, out=self._std)
 
-    def _shares(self, costs: Array, elites: Array) -> Array | np.float32:
+    def _shares(self, costs: Array, elites: Array) -> Array | float:
         """How much each of ``elites`` counts, from the cheapest on: float32[E, 1, 1], together 1, or one for all alike."""
         if self._config.temperature == 0.0:
-            return np.float32(1.0 / len(elites))
+            return 1.0 / len(elites)
         weights = costs.take(elites)
         weights -= weights[0]
         weights *= -self._config.temperature

@@ -17,7 +17,7 @@ from edge_wm.output_file import write_json
 from edge_wm.profile.measure import Measured
 
 NOTICEABLY_FASTER = 0.95
-"""An accelerator, a less precise form, or more threads must take at most this share of the time to be worth it."""
+"""An accelerator, a less precise form, more threads, or spinning must take at most this share of the time to be worth it."""
 
 ENGINES = ("onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "tflite-runtime")
 EXACTNESS = ("fp32", "fp16", "int8")
@@ -42,7 +42,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose(rows: Iterable[Measured]) -> Measured | None:
-    """The fastest row; of rows that are as good as equally fast, the one on the CPU, with fewer threads, more exact.
+    """The fastest row; of rows that are as good as equally fast, the one on the CPU, with fewer threads that do not spin, more exact.
 
     Returns:
         None if nothing can be used.
@@ -56,9 +56,9 @@ def choose(rows: Iterable[Measured]) -> Measured | None:
     return best
 
 
-def _plainness(row: Measured) -> tuple[bool, int, int]:
-    execution = row.execution
-    return execution.accelerator != "cpu", execution.threads, EXACTNESS.index(execution.precision)
+def _plainness(row: Measured) -> tuple[bool, int, bool, int]:
+    how = row.execution
+    return how.accelerator != "cpu", how.threads, how.spin, EXACTNESS.index(how.precision)
 
 
 def this_machine() -> str:

@@ -51,7 +51,8 @@ class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
 def ways(manifest: Manifest, cores: int, board: Execution) -> list[Execution]:
     """Every format and precision of the bundle, on the CPU and on each accelerator that this machine may have.
 
-    Those that use threads are tried with one thread and with each power of two up to ``cores``.
+    Those that use threads are tried with one thread and with each power of two up to ``cores``, and several threads of
+    the CPU in ONNX Runtime also spinning.
 
     Args:
         manifest: of the bundle.
@@ -68,6 +69,8 @@ def ways(manifest: Manifest, cores: int, board: Execution) -> list[Execution]:
                 Execution(format, precision, count, accelerator, own.delegate, own.engine_cache)
                 for count in (threads if accelerator in ON_CPU_CORES else [1])
             ]
+            if (format, accelerator) == ("onnx", "cpu"):
+                found += [Execution(format, precision, count, spin=True) for count in threads[1:]]
     return found
 
 

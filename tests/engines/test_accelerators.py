@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -44,11 +45,13 @@ INPUTS = {spec.name: spec.empty() for spec in OnnxRuntimeEngine(ONNX, Execution(
         ({"format": "tflite", "accelerator": "delegate"}, "needs delegate = the path"),
         ({"format": "tflite", "delegate": "x.so"}, "delegate is only for accelerator 'delegate'"),
         ({"accelerator": "cuda", "engine_cache": "/c"}, "engine_cache is only for accelerator 'tensorrt'"),
+        ({"format": "tflite", "threads": 2, "spin": True}, "spin is only for onnx graphs on"),
+        ({"threads": 1, "spin": True}, "spin needs threads = 2 or more"),
     ],
 )
-def test_what_contradicts_itself_is_refused(values: dict[str, str], says: str) -> None:
+def test_what_contradicts_itself_is_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Execution(**values)  # type: ignore[arg-type]
+        Execution(**values)
 
 
 @pytest.mark.parametrize("accelerator", PROVIDERS)

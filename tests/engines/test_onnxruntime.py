@@ -11,7 +11,7 @@ from onnx import helper
 
 from edge_wm.engines.engine import EngineError
 from edge_wm.engines.execution import Execution
-from edge_wm.engines.onnxruntime import MAX_ARENA_BYTES, OnnxRuntimeEngine
+from edge_wm.engines.onnxruntime import MAX_ARENA_BYTES, OnnxRuntimeEngine, new_session
 from tests.tiny_model import constant, imagine_graph, model, observe_graph, value
 
 OBSERVE = observe_graph().SerializeToString()
@@ -89,3 +89,17 @@ def test_names_in_a_graph_reach_the_terminal_without_control_characters() -> Non
     with pytest.raises(EngineError, match=r"\[31mred \[2J") as refusal:
         engine.run({"small": np.zeros(1, dtype=np.float32)})
     assert str(refusal.value).isprintable()
+
+
+def test_threads_that_spin_give_the_same_numbers_and_only_where_they_are_asked_to() -> None:
+    options = {
+        execution: new_session(OBSERVE, execution).get_session_options()
+        for execution in (ONNX, Execution("onnx", threads=2), Execution("onnx", threads=2, spin=True))
+    }
+    spinning = [made.get_session_config_entry("session.intra_op.allow_spinning") for made in options.values()]
+    assert spinning == ["0", "0", "1"]
+    engines = [OnnxRuntimeEngine(OBSERVE, execution) for execution in options]
+    inputs = {spec.name: np.ones(spec.shape, spec.dtype) for spec in engines[0].inputs}
+    alone, *others = [engine.run(inputs) for engine in engines]
+    for name, array in alone.items():
+        assert all(np.array_equal(array, other[name]) for other in others)

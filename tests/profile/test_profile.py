@@ -44,7 +44,10 @@ def row(precision: str, threads: int, p50_ms: float | None) -> Measured:
 
 
 def test_every_form_is_tried_with_every_power_of_two_of_the_cores() -> None:
-    assert ways(manifest(), 6, Execution()) == [Execution("onnx", "fp32", threads) for threads in (1, 2, 4)]
+    assert ways(manifest(), 6, Execution()) == [
+        *(Execution("onnx", "fp32", threads) for threads in (1, 2, 4)),
+        *(Execution("onnx", "fp32", threads, spin=True) for threads in (2, 4)),
+    ]
     assert ways(manifest("int8"), 1, Execution()) == [Execution("onnx", "int8", 1)]
 
 
@@ -55,6 +58,7 @@ def test_accelerators_of_this_onnx_runtime_are_tried_too(monkeypatch: pytest.Mon
     assert ways(manifest("int8"), 2, board) == [
         Execution("onnx", "int8", 1),
         Execution("onnx", "int8", 2),
+        Execution("onnx", "int8", 2, spin=True),
         Execution("onnx", "int8", 1, "xnnpack"),
         Execution("onnx", "int8", 2, "xnnpack"),
         Execution("onnx", "int8", 1, "tensorrt", engine_cache="/cache"),
@@ -88,6 +92,16 @@ def test_the_delegate_that_the_board_file_names_is_tried_on_tflite_graphs() -> N
 )
 def test_a_less_exact_form_or_another_thread_must_be_worth_it(rows: list[Measured], best: int) -> None:
     assert choose(rows) is rows[best]
+
+
+def test_spinning_must_be_worth_it() -> None:
+    def spinning(p50_ms: float) -> Measured:
+        return Measured(Execution("onnx", "fp32", 2, spin=True), None, p50_ms, p50_ms)
+
+    asleep = row("fp32", 2, 10.0)
+    no_faster, faster = spinning(9.8), spinning(5.0)
+    assert choose([no_faster, asleep]) is asleep
+    assert choose([asleep, faster]) is faster
 
 
 def test_nothing_is_chosen_from_nothing() -> None:
