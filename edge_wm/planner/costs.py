@@ -62,7 +62,7 @@ REVISIT_M = 0.35
 """A plan that ends this near to a visited place goes back to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes longer to make than a cost to calculate
 class Imagined:
     """What one call of ``imagine`` is judged by.
 
@@ -89,7 +89,7 @@ class Scale:
         half_range: float32[H, A], half of the span between the limits of each action, at every step alike.
         reverse: greatest speed backwards, m/s, positive.
         touch_discount: float32[H], how much a touch at each step counts: later ones can still be planned away.
-        reward_discount: float32[H + 1], how much the reward of each step counts, and what follows after the last.
+        reward_cost: float32[H + 1], what a reward of 1 at each step costs, and what follows after the last: below 0.
         comfort_m: clearance of the robot's centre below which closeness costs.
         touch_m: clearance of the robot's centre at which it touches.
     """
@@ -97,7 +97,7 @@ class Scale:
     half_range: Array
     reverse: float
     touch_discount: Array
-    reward_discount: Array
+    reward_cost: Array
     comfort_m: float
     touch_m: float
 
@@ -238,13 +238,12 @@ def revisit(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> N
 
 def reward(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """Minus the discounted sum of the rewards that the model predicts: ``-sum_k discount**k * reward[k]``."""
-    np.matmul(imagined.outcomes["reward"], scale.reward_discount[:-1], out=out)
-    np.negative(out, out=out)
+    np.matmul(imagined.outcomes["reward"], scale.reward_cost[:-1], out=out)
 
 
 def terminal_value(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:
     """Minus the return that the model expects after the last step, discounted by ``discount**H``."""
-    np.multiply(imagined.outcomes["terminal_value"], -scale.reward_discount[-1], out=out)
+    np.multiply(imagined.outcomes["terminal_value"], scale.reward_cost[-1:], out=out)
 
 
 def goal_distance(imagined: Imagined, scale: Scale, scratch: Scratch, out: Array) -> None:

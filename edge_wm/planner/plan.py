@@ -141,7 +141,7 @@ def cost_sum(config: PlannerConfig, limits: ActionLimits, candidates: int, horiz
         half_range=np.tile((high - low) / 2.0, (horizon, 1)),
         reverse=max(0.0, -limits.low[0]),
         touch_discount=(config.touch_discount ** np.arange(horizon)).astype(np.float32),
-        reward_discount=(config.reward_discount ** np.arange(horizon + 1)).astype(np.float32),
+        reward_cost=-(config.reward_discount ** np.arange(horizon + 1)).astype(np.float32),
         comfort_m=config.comfort_m,
         touch_m=config.touch_m,
     )

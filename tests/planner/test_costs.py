@@ -24,7 +24,7 @@ def total(what: Imagined, discount: float = 1.0, **weights: float) -> np.ndarray
         half_range=np.tile(np.float32([0.5, 2.0]), (H, 1)),
         reverse=0.2,
         touch_discount=(discount ** np.arange(H)).astype(np.float32),
-        reward_discount=(discount ** np.arange(H + 1)).astype(np.float32),
+        reward_cost=-(discount ** np.arange(H + 1)).astype(np.float32),
         comfort_m=0.22,
         touch_m=0.12,
     )
