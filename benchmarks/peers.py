@@ -88,18 +88,22 @@ def where_the_time_goes(size: Size, work: Path, precision: Precision, rounds: in
             return outcomes
 
     planner = our_planner(Timed(), model.manifest)
-    outside = []
-    for _ in range(20 * rounds):
-        planner.draw_ahead()
-        inside, began = 0, time.process_time_ns()
-        planner.plan(state, None)
-        outside.append(1.0 - inside / (time.process_time_ns() - began))
+    outside = np.empty(4 * rounds)
+    for number in range(len(outside)):
+        spent_ns = []
+        for _ in range(5):
+            planner.draw_ahead()
+            inside, began = 0, time.process_time_ns()
+            planner.plan(state, None)
+            spent_ns.append((time.process_time_ns() - began, inside))
+        whole, inside = min(spent_ns)  # as everywhere: the quickest of five plans counts
+        outside[number] = 1.0 - inside / whole
     actions = np.zeros((size.candidates, size.horizon, 2), dtype=np.float32)
     best = _sgemm() if precision == "fp32" else _int8_gemm()
     spent = alternate({"imagine": lambda: model.imagine(state, actions), "best": best}, rounds)
     rate = {"imagine": size.flops / spent["imagine"] / 1e6, "best": 2.0 * SQUARE**3 / spent["best"] / 1e6}
     return {
-        "outside_engine": Spread.of(np.array(outside))._asdict(),
+        "outside_engine": Spread.of(outside)._asdict(),
         "imagine_gflops": Spread.of(rate["imagine"])._asdict(),
         "machine_gflops": Spread.of(rate["best"])._asdict(),
         "of_machine": Spread.of(rate["imagine"] / rate["best"])._asdict(),
