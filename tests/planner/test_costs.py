@@ -19,14 +19,21 @@ def imagined(actions=None, applied=(0.0, 0.0), **outcomes) -> Imagined:
     return Imagined(outcomes, actions, np.array([1.0, 0.0], np.float32), np.array(applied, np.float32))
 
 
+SCALE = Scale(
+    half_range=np.tile(np.float32([0.5, 2.0]), (H, 1)),
+    reverse=0.2,
+    touch_discount=np.ones(H, np.float32),
+    reward_cost=-np.ones(H + 1, np.float32),
+    comfort_m=0.22,
+    touch_m=0.12,
+)
+
+
 def total(what: Imagined, discount: float = 1.0, **weights: float) -> np.ndarray:
-    scale = Scale(
-        half_range=np.tile(np.float32([0.5, 2.0]), (H, 1)),
-        reverse=0.2,
+    scale = dataclasses.replace(
+        SCALE,
         touch_discount=(discount ** np.arange(H)).astype(np.float32),
         reward_cost=-(discount ** np.arange(H + 1)).astype(np.float32),
-        comfort_m=0.22,
-        touch_m=0.12,
     )
     return CostSum({"value": 1.0} | weights, scale, N).total(what)
 
@@ -128,6 +135,18 @@ def test_clipping_does_not_turn_a_broken_outcome_into_a_good_one(broken):
     collision[1, 2] = broken
     assert np.isfinite(total(imagined(collision=collision), collision=1.0)).tolist() == [True, False, True]
     assert np.isfinite(total(imagined(value=[0.0, 0.0, broken]))).tolist() == [True, True, False]
+
+
+def test_a_number_that_is_large_and_finite_is_not_taken_for_a_broken_one():
+    collision = np.full((N, H), 1e30)
+    assert total(imagined(collision=collision), collision=2.0).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_outcomes_that_come_and_go_bring_and_take_their_costs():
+    costs = CostSum({"value": 1.0, "uncertainty": 1.0}, SCALE, N)
+    both = imagined(value=[1.0, 2.0, 3.0], uncertainty=np.ones((N, H)))
+    for what, found in ((both, [2.0, 3.0, 4.0]), (imagined(), [0.0, 0.0, 0.0]), (both, [2.0, 3.0, 4.0])):
+        assert costs.total(what).tolist() == found
 
 
 def test_a_broken_outcome_that_carries_no_weight_does_no_harm():
