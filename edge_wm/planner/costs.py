@@ -312,7 +312,7 @@ class CostSum:
         )
         self._terms = np.zeros((len(self._weights), candidates), dtype=np.float32)
         self._total = np.zeros(candidates, dtype=np.float32)
-        self._given: frozenset[str] = frozenset()
+        self._given: frozenset[str] | None = None
 
     def total(self, imagined: Imagined) -> Array:
         """Cost of every candidate, float32[N], valid until the next call.
@@ -324,7 +324,7 @@ class CostSum:
             BadInput: the model gives no outcome that leads anywhere.
         """
         outcomes = imagined.outcomes
-        if outcomes.keys() != self._given:
+        if self._given is None or outcomes.keys() != self._given:
             self._choose(frozenset(outcomes))
         if "collision" in outcomes:
             touch_probability(imagined, self._scale, self._scratch)

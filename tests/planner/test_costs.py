@@ -167,8 +167,9 @@ def test_any_cost_that_measures_the_way_to_the_goal_is_enough(name, outcome):
     assert total(only, **{name: 1.0}).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_a_model_without_any_way_to_the_goal_is_refused():
-    only = Imagined({"collision": np.zeros((N, H))}, np.zeros((N, H, 2)), np.zeros(2), np.zeros(2))
+@pytest.mark.parametrize("outcomes", [{"collision": np.zeros((N, H))}, {}])
+def test_a_model_without_any_way_to_the_goal_is_refused(outcomes):
+    only = Imagined(outcomes, np.zeros((N, H, 2)), np.zeros(2), np.zeros(2))
     with pytest.raises(BadInput, match="none leads anywhere"):
         total(only, collision=1.0)
 
