@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from edge_wm.bundle import manifest as mf
-from export import onnx_export, tflite_export, tflite_sampling
+from export import onnx_export, onnx_rewrites, tflite_export, tflite_sampling
 from export import quantise as quantisation
 from export.onnx_export import to_fp16, to_onnx
 from export.quantise import quantise
 from export.rollouts import Inputs
 from export.tflite_export import halve_tflite, quantise_tflite, to_tflite
 
-RECIPES = (onnx_export, quantisation, tflite_export, tflite_sampling)
+RECIPES = (onnx_export, onnx_rewrites, quantisation, tflite_export, tflite_sampling)
 """How forms are made: a graph that was kept from an older recipe is made anew."""
 
 
@@ -116,8 +116,12 @@ class FormMaker:
     def _fingerprint(self) -> str:
         """Of everything a graph is made from: weights, code, shapes and calibration."""
         digest = hashlib.sha256(torch.__version__.encode())
-        for name, tensor in self._module.state_dict().items():
-            digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+        for name, stored in self._module.state_dict().items():
+            digest.update(name.encode())
+            if isinstance(stored, torch.Tensor):
+                digest.update(stored.detach().contiguous().numpy().tobytes())
+            else:  # what a module says of itself beside its weights, such as the batch size of a tensordict
+                digest.update(repr(stored).encode())
         for source in sorted({_source(type(module)) for module in self._module.modules()}):
             digest.update(source.encode())
         for recipe in RECIPES:

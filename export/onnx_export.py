@@ -12,6 +12,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
+from export.onnx_rewrites import rewrite
 from export.quiet import quiet
 from export.refusals import refuse_operators, untraceable
 
@@ -49,6 +50,8 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
     model = onnx.load_from_string(buffer.getvalue())
     refuse_operators(module, model)
     _strip(model)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    rewrite(model)
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
