@@ -19,6 +19,8 @@ DECISION = (
     " number of steps, and give torch.distributions validate_args=False"
 )
 RANDOM = "take the mean, or fixed numbers from a buffer"
+TENSORDICT = "TensorDictParams"
+APART = "make one module of each set of weights, as docs/your-own-model.md shows"
 SOLVED = "calculate it when the model is built and keep the result in a buffer"
 
 INSTEAD = {
@@ -54,7 +56,8 @@ def untraceable(module: nn.Module, error: BaseException) -> str:
     """
     errors = list(_causes(error))
     frames = [frame for cause in errors for frame in traceback.walk_tb(cause.__traceback__)]
-    for frame, _ in frames:
+    is_missing = any(type(cause).__name__ == "DispatchError" for cause in errors)
+    for frame, _ in frames if is_missing else ():
         node = frame.f_locals.get("node")
         if isinstance(node, torch.fx.Node):
             scopes = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
@@ -70,6 +73,9 @@ def untraceable(module: nn.Module, error: BaseException) -> str:
     if "DataDependent" in type(cause).__name__:
         return f"{where}: {DECISION}"
     said = (str(cause).splitlines() or [""])[0].strip()
+    for path, part in module.named_modules():
+        if type(part).__name__ == TENSORDICT and (isinstance(cause, AttributeError) or "functorch" in said):
+            return f"{_named(module, path.rpartition('.')[0])}: {TENSORDICT} cannot be traced: {APART}"
     return f"{where}: {type(cause).__name__}: {said}"
 
 

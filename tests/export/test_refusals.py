@@ -59,6 +59,21 @@ class Attends(nn.Module):
         return self.layers(x[None], mask=self.mask, is_causal=True)[0]
 
 
+class TensorDictParams(nn.ParameterList):
+    """Stands for the one of tensordict, whose parameters PyTorch's exporter takes for constants."""
+
+
+class Ensemble(nn.Module):
+    """As TD-MPC2's: the exporter meets weights of which only a part is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.params = TensorDictParams([nn.Parameter(torch.randn(3, 8, 8))])
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise AttributeError("'Tensor' object has no attribute 'constant'")
+
+
 class Part(nn.Module):
     """The culprit two levels down."""
 
@@ -83,6 +98,7 @@ def export(culprit: nn.Module) -> bytes:
         (Searches(), r"\(Searches\): ONNX has no aten\.searchsorted\.Tensor: write \(edges < x"),
         (Inverts(), r"\(Inverts\): ONNX has no aten\.linalg_inv_ex.*: calculate it when the model is built"),
         (Draws(), r"\(Draws\): aten\.randn_like\.default .* it is random, .*: take the mean"),
+        (Ensemble(), r"\(Ensemble\): TensorDictParams cannot be traced: make one module of each set of weights"),
         (Mismatches(), r"\(Mismatches\), test_refusals.py:\d+: RuntimeError: shape '\[5, 5\]' is invalid"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
