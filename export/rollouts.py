@@ -11,12 +11,12 @@ from torch import nn
 
 from edge_wm.bundle import manifest as mf
 from edge_wm.errors import BadInput
+from edge_wm.planner.costs import POLICY
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter, Split, Step
 
 KEEP_EVERY = 9
 """Neighbouring ticks are alike: so many are observed for each one that is recorded."""
-PROPOSAL = "policy"
 WALK_STD = 1.5
 """Spread of the candidates at the end of the horizon, in the planner's initial standard deviations."""
 
@@ -104,15 +104,16 @@ def _fitting(array: Array, name: str, shape: tuple[int, ...], dtype: str, where:
 
 
 def _proposals(adapter: Adapter, state: Inputs, goal: Inputs) -> list[Array]:
-    """The first action sequence that the policy head proposes, if there is such a head."""
+    """The first action sequence that the policy proposes: a tensor of the state, or a head, if there is one."""
+    size, width = adapter.imagine_size, len(adapter.action.names)
+    if POLICY in state:
+        return [state[POLICY].reshape(-1, size.horizon, width)[0]]
     heads = [head.name for head in adapter.heads if head.role == "imagine"]
-    if PROPOSAL not in heads:
+    if POLICY not in heads:
         return []
-    size = adapter.imagine_size
-    width = len(adapter.action.names)
     at_rest = np.zeros((size.candidates, size.horizon, width), dtype=np.float32)
     outcomes = dict(zip(heads, run(adapter.imagine, {**state, "actions": at_rest, **goal}), strict=True))
-    return [outcomes[PROPOSAL].reshape(-1, size.horizon, width)[0]]
+    return [outcomes[POLICY].reshape(-1, size.horizon, width)[0]]
 
 
 def _candidates(adapter: Adapter, middle: list[Array], rng: np.random.Generator) -> Array:

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, field
 
 from edge_wm.engines.engine import TensorSpec
 from edge_wm.errors import BadInput, one_line
-from edge_wm.planner.costs import COSTS, OUTCOMES
+from edge_wm.planner.costs import COSTS, OUTCOMES, POLICY
 from edge_wm.planner.icem import RING_PLANS
 
 FORMAT_VERSION = 1
@@ -134,6 +134,7 @@ class PlannerDefaults(Struct, frozen=True, forbid_unknown_fields=True):
     touch_discount: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.97
     reward_discount: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     temperature: NotNegative = 0.0
+    method: Literal["icem", "mppi", "cem"] = "icem"
 
 
 class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -350,6 +351,13 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
     for spec in m.graph_outputs("imagine"):
         read = tuple(sizes.get(str(size), size) for size in OUTCOMES.get(spec.name, spec.shape))
         yield spec.shape == read, f"heads: imagine gives {spec}; the planner reads it as {list(read)}"
+
+    for tensor in m.state:
+        fits = tensor.shape[-2:] == (m.imagine.horizon, width) and len(tensor.shape) in (2, 3)
+        yield (
+            tensor.name != POLICY or (fits and tensor.dtype == "float32"),
+            f"state {POLICY}: the planner tries it, so it must be float32, [H, A] or [P, H, A]",
+        )
 
     border_bytes = 0
     for role in ("observe", "imagine", "decode"):

@@ -21,6 +21,10 @@ Array = npt.NDArray[Any]
 POSE = "imagined_pose"
 """Outcome float32[N, H, 3]: x, y, yaw in the odometry frame after each step."""
 
+POLICY = "policy"
+"""Outcome float32[H, A]: what the model itself would do.  Or a tensor of the latent state, float32[P, H, A], if that
+is known before anything is imagined."""
+
 OUTCOMES: Mapping[str, tuple[str | int, ...]] = {
     POSE: ("N", "H", 3),
     "value": ("N",),
@@ -28,7 +32,7 @@ OUTCOMES: Mapping[str, tuple[str | int, ...]] = {
     "clearance": ("N", "H"),
     "uncertainty": ("N", "H"),
     "cost_to_go": ("N", "H"),
-    "policy": ("H", "A"),
+    POLICY: ("H", "A"),
     "reward": ("N", "H"),
     "terminal_value": ("N",),
     "goal_distance": ("N",),

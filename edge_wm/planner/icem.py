@@ -15,7 +15,8 @@ import numpy as np
 
 from edge_wm.clock import Clock, MonotonicClock
 from edge_wm.errors import BadInput
-from edge_wm.planner.costs import NOWHERE, POSE, Array, Imagined
+from edge_wm.planner.costs import NOWHERE, POLICY, POSE, Array, Imagined
+from edge_wm.planner.horizon_shift import HorizonShift
 from edge_wm.planner.noise import NoiseRing
 from edge_wm.planner.plan import ActionLimits, Plan, PlanError, PlannerConfig, Primitive, cost_sum
 
@@ -75,7 +76,7 @@ class ICEM:
         self._shift = HorizonShift(h, model.manifest.tick_s / size.step_s)
 
         self._actions = np.zeros((n, h, width), dtype=np.float32)
-        self._rows = list(self._actions)
+        self._action_rows = list(self._actions)
         self._applied = np.zeros(width, dtype=np.float32)
         # What one plan leaves to the next lies together, so that one call shifts it; so do mean and deviation, so
         # that one call moves both.  The deviation starts anew with every plan.
@@ -97,6 +98,7 @@ class ICEM:
             beta=config.noise_beta,
             seed=seed,
         )
+        self._draws = np.random.default_rng([seed, 1])
         self._iteration_s = 0.0
         self._warm = False
         self._forget()
@@ -104,6 +106,7 @@ class ICEM:
     def reset(self) -> None:
         """Forget the previous plan and start the noise anew: what follows depends on the seed alone."""
         self._noise.restart(self._seed)
+        self._draws = np.random.default_rng([self._seed, 1])
         self._forget()
 
     def draw_ahead(self) -> None:
@@ -131,8 +134,8 @@ class ICEM:
             clock: the machine's if None.
 
         Returns:
-            The cheapest candidate of all iterations.  If there is a previous plan and no time for even one
-            iteration, that plan, shifted.
+            The cheapest candidate of all iterations, or what the method chooses.  If there is a previous plan and no
+            time for even one iteration, that plan, shifted.
 
         Raises:
             PlanError: no candidate has a finite cost.
@@ -150,13 +153,13 @@ class ICEM:
 
         best_cost, best_poses, iterations = math.inf, None, 0
         candidates, candidate_costs = None, np.empty(0, np.float32)
-        proposals: list[Array] = []
+        proposals = self._proposals(state)
         while iterations < self._config.iterations:
             if iterations > 0 and not self._time_is_left(deadline, clock):
                 break
             began = clock.now()
             self._sample()
-            self._place(self._first_rows(warm) if iterations == 0 else self._later_rows(proposals))
+            self._place(self._rows(iterations, warm) + proposals)
             outcomes = self._model.imagine(state, self._actions, goal)
             costs = self._costs.total(Imagined(outcomes, self._actions, goal, self._applied, visited))
             order = costs.argsort(kind="stable")
@@ -170,8 +173,11 @@ class ICEM:
                 self._best[:] = self._actions[cheapest]
                 best_poses = None if candidates is None else candidates[cheapest].copy()
             self._move_towards(order, costs)
-            # Proposals depend on state and goal alone: they are known after the first call and enter once.
-            proposals = self._proposals(outcomes) if iterations == 0 else []
+            # Proposals depend on state and goal alone: those that are outcomes are known after the first call.
+            if iterations == 0 and POLICY in outcomes:
+                proposals = self._proposals(outcomes)
+            elif self._config.method != "mppi":
+                proposals = []  # they enter once
             iterations += 1
             self._learn_duration(clock.now() - began)
 
@@ -179,6 +185,8 @@ class ICEM:
             self._forget()
             raise PlanError("the model imagined nothing finite for any candidate")
         self._warm = True
+        if self._config.method != "icem":
+            best_cost, best_poses = self._choose(candidate_costs, candidates)
         return Plan(self._best.copy(), best_poses, best_cost, iterations, candidates, candidate_costs)
 
     def _forget(self) -> None:
@@ -187,38 +195,50 @@ class ICEM:
         self._mean[:] = self._best[:] = self._stop
 
     def _shift_previous(self) -> None:
+        last = self._mean[-1].copy()
         self._shift.apply(self._carried[: 3 + min(self._keep, self._elite_count)])
+        if self._config.method != "icem":
+            self._mean += self._shift.beyond * (self._stop - last)
 
     def _sample(self) -> None:
         np.multiply(self._noise.take(), self._std, out=self._actions)
         self._actions += self._mean
 
+    def _rows(self, iteration: int, warm: bool) -> list[Array]:
+        """What the method tries beside samples and proposals."""
+        if self._config.method == "mppi":
+            return []
+        if self._config.method == "cem":
+            return [self._mean]
+        return self._first_rows(warm) if iteration == 0 else self._later_rows()
+
     def _first_rows(self, warm: bool) -> list[Array]:
         previous = [self._best, *self._kept()] if warm else []
         return [self._mean, self._stop, *previous[:1], *self._primitives, *previous[1:]]
 
-    def _later_rows(self, proposals: list[Array]) -> list[Array]:
-        return [self._mean, *self._kept(), *proposals]
+    def _later_rows(self) -> list[Array]:
+        return [self._mean, *self._kept()]
 
     def _kept(self) -> list[Array]:
         return self._elite_rows[: min(self._keep, self._elite_count)]
 
     def _place(self, rows: list[Array]) -> None:
         """Put ``rows`` in the place of the first samples and clip everything to the limits."""
-        for candidate, row in zip(self._rows, rows, strict=False):
+        for candidate, row in zip(self._action_rows, rows, strict=False):
             candidate[:] = row
         np.maximum(self._actions, self._low, out=self._actions)
         np.minimum(self._actions, self._high, out=self._actions)
 
-    def _proposals(self, outcomes: Mapping[str, Array]) -> list[Array]:
-        """The finite sequences that the model's policy head proposes, and noisy copies of them."""
-        if "policy" not in outcomes:
+    def _proposals(self, given: Mapping[str, Array]) -> list[Array]:
+        """The finite sequences that the model's policy proposes, and noisy copies of them."""
+        if POLICY not in given:
             return []
-        heads = outcomes["policy"].reshape(-1, *self._mean.shape)
+        heads = given[POLICY].reshape(-1, *self._mean.shape)
         proposals = [head.copy() for head in heads if np.isfinite(head).all()]
         if not proposals:
             return []
-        noise = self._noise.take()[: self._config.policy_copies]
+        copies = self._config.policy_copies
+        noise = self._noise.take()[:copies] if copies else []
         return proposals + [
             proposals[index % len(proposals)] + 0.5 * self._initial_std * sample
             for index, sample in enumerate(noise)
@@ -239,6 +259,8 @@ class ICEM:
         np.square(deviations, out=deviations)
         deviations *= share
         np.sqrt(np.add.reduce(deviations, axis=0, out=std), out=std)
+        if self._config.method == "cem" and self._elite_count > 1:  # the deviation of a sample
+            std *= np.float32(math.sqrt(self._elite_count / (self._elite_count - 1)))
         self._moved *= self._momentum
         self._of_elites *= 1 - self._momentum
         self._moved += self._of_elites
@@ -255,6 +277,18 @@ class ICEM:
         weights /= np.add.reduce(weights)
         shares: Array = weights[:, None, None]
         return shares
+
+    def _choose(self, costs: Array, poses: Array | None) -> tuple[float, Array | None]:
+        """Choose the last mean, or one of the last elites by their shares; return its cost and its poses."""
+        order = costs.argsort(kind="stable")[: self._elite_count]
+        if self._config.method == "cem":
+            self._best[:] = self._mean
+            return float(costs[order].mean()), None
+        shares = np.broadcast_to(np.ravel(self._shares(costs, order)), len(order))
+        with np.errstate(divide="ignore"):  # an elite that does not count
+            drawn = int(np.argmin(self._draws.exponential(size=len(order)) / shares))
+        self._best[:] = self._elites[drawn]
+        return float(costs[order[drawn]]), None if poses is None else poses[order[drawn]].copy()
 
     def _time_is_left(self, deadline: float | None, clock: Clock) -> bool:
         return deadline is None or clock.now() + TIME_MARGIN * self._iteration_s <= deadline
@@ -273,26 +307,3 @@ class ICEM:
         which = np.arange(horizon) * len(shares) // horizon
         unfolded: Array = np.where(shares >= 0.0, shares * self._high[0, 0], shares * -self._low[0, 0])[which]
         return unfolded
-
-
-class HorizonShift:
-    """Shifts a sequence towards the present by a part of a step.
-
-    Step ``h`` of the shifted sequence covers the time of the old steps ``h + steps`` to ``h + steps + 1``, so
-    it takes from the two old steps their shares of that time; the last old step is held.
-    """
-
-    def __init__(self, horizon: int, steps: float) -> None:
-        whole = math.floor(steps)
-        last = horizon - 1
-        self._from = np.minimum(np.arange(horizon) + whole, last)
-        self._to = np.minimum(self._from + 1, last)
-        self._share = np.float32(steps - whole)
-
-    def apply(self, sequences: Array) -> None:
-        """Shift float32[..., H, A] in place."""
-        later = sequences.take(self._to, axis=-2)
-        later *= self._share
-        earlier = sequences.take(self._from, axis=-2)
-        earlier *= 1 - self._share
-        np.add(earlier, later, out=sequences)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -30,6 +30,18 @@ PRIMITIVES: tuple[Primitive, ...] = (
 """Ways out of a local minimum that noise around the last plan hardly ever finds: turn left, turn right, turn and
 then go, go straight.  For actions that are commands only.  A primitive is a row of actions that share the horizon evenly, each number a share of the
 limit on its side of zero."""
+
+
+Method = Literal["icem", "mppi", "cem"]
+METHODS: tuple[Method, ...] = get_args(Method)
+"""Whose conventions the planner keeps: what is tried beside samples, what a plan begins with, and which is chosen.
+
+- ``icem``: the mean, rest, the last plan, kept elites and primitives, and the policy's sequences once; the last mean,
+  shifted, its last action held; the cheapest candidate of all iterations.
+- ``mppi``: the policy's sequences in every iteration; the last mean, shifted, then rest; one of the last elites, drawn
+  by its weight (TD-MPC2, Hansen et al. 2024).
+- ``cem``: the mean; the last mean, shifted, then rest; the mean (DINO-WM, Zhou et al. 2024).
+"""
 
 
 class PlanError(Exception):
@@ -70,6 +82,7 @@ class PlannerConfig:
         reward_discount: how much a predicted reward counts per step that it is further away.
         temperature: how much more the cheaper elites count: with the weight ``exp(-temperature * cost)``, as in MPPI
             (Williams et al. 2015) and TD-MPC2 (Hansen et al. 2024); 0 counts all alike, as in CEM.
+        method: whose conventions hold where settings cannot say it, see ``METHODS``.
         primitives: see ``PRIMITIVES``.
     """
 
@@ -87,6 +100,7 @@ class PlannerConfig:
     touch_discount: float = 0.97
     reward_discount: float = 1.0
     temperature: float = 0.0
+    method: Method = "icem"
     primitives: tuple[Primitive, ...] = PRIMITIVES
 
     def __post_init__(self) -> None:
@@ -103,6 +117,7 @@ class PlannerConfig:
             "touch_discount": 0.0 < self.touch_discount <= 1.0,
             "reward_discount": 0.0 < self.reward_discount <= 1.0,
             "temperature": 0.0 <= self.temperature < math.inf,
+            "method": self.method in METHODS,
         }.items():
             if not right:
                 raise BadInput(f"planner: {name} = {getattr(self, name)} is outside its range")
@@ -126,6 +141,7 @@ class PlannerConfig:
             touch_discount=defaults.touch_discount,
             reward_discount=defaults.reward_discount,
             temperature=defaults.temperature,
+            method=defaults.method,
             primitives=PRIMITIVES if manifest.action.names == BODY_VELOCITY else (),
         )
 
@@ -154,8 +170,9 @@ class Plan:
 
     Attributes:
         actions: float32[H, A].
-        poses: float32[H, 3], x, y, yaw in the odometry frame; None if the model gives none.
-        cost: the weighted sum; NaN if ``iterations`` is 0.
+        poses: float32[H, 3], x, y, yaw in the odometry frame; None if the model gives none, or the plan is a mean.
+        cost: the weighted sum; of the method ``cem``, whose plan was not imagined itself, the mean of the elites';
+            NaN if ``iterations`` is 0.
         iterations: calls of ``imagine`` that were made; 0 means that there was no time and this is the
             previous plan, shifted by one tick.
         candidates: float32[N, H, 3], poses of the last iteration's candidates, or None.

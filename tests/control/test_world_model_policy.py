@@ -9,7 +9,8 @@ from edge_wm.clock import SimulatedClock
 from edge_wm.control.loop import Loop, Outcome
 from edge_wm.control.supervisor import Supervisor, SupervisorConfig
 from edge_wm.control.world_model_policy import MAX_REUSED_PLANS, WorldModelPolicy
-from edge_wm.planner.icem import ICEM, HorizonShift
+from edge_wm.planner.horizon_shift import HorizonShift
+from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import PlanError, PlannerConfig
 from firmware_bridge.bridge import NEUTRAL, Command
 from tests.control.fakes import TICK_S, FakeBridge, FakeSensors, observe

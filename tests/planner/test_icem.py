@@ -10,7 +10,8 @@ import pytest
 
 from edge_wm.clock import SimulatedClock
 from edge_wm.errors import BadInput
-from edge_wm.planner.icem import ICEM, HorizonShift
+from edge_wm.planner.horizon_shift import HorizonShift
+from edge_wm.planner.icem import ICEM
 from edge_wm.planner.plan import ActionLimits, PlanError, PlannerConfig
 from tests.planner.point_robot import LIMITS, PointRobot, at, drive, goal, unicycle
 

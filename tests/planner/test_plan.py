@@ -36,6 +36,7 @@ OTHER = PlannerDefaults(
     touch_discount=0.9,
     reward_discount=0.8,
     temperature=0.5,
+    method="mppi",
 )
 """Every number differs from the planner's own."""
 
