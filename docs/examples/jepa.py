@@ -183,6 +183,7 @@ def adapter(checkpoint: Path | None, size: Size | None = None) -> Adapter:
             initial_std=(1.0, 1.0),
             std_floor=0.0,
             momentum=0.0,
+            method="cem",
             costs={"goal_distance": 1.0},
         ),
         observe=Observe(model).eval(),

@@ -2,7 +2,7 @@
 
 The world model of the paper (arXiv 2310.16828, section 3 and appendix H) in its 5-million-parameter size, for one task:
 observations become a latent state of simplices, and latent dynamics, a reward, five critics and a policy read it.  Its
-planner is MPPI; how the runtime's planner is set to it, and where the two differ, is in docs/your-own-model.md.
+planner is MPPI, which the runtime's planner is set to; what differs still is in docs/your-own-model.md.
 
     python -m export bundle docs/examples/td_mpc2.py --checkpoint walker.pt --out models/walker
 
@@ -31,6 +31,7 @@ SIMPLEX = 8
 LARGEST = 10.0
 """Rewards and values lie within ``symexp(-10)`` and ``symexp(10)``."""
 MIN_STD, MAX_STD = 0.05, 2.0
+MIN_LOG_STD, MAX_LOG_STD = -10.0, 2.0
 POLICY_SEQUENCES = 24
 TICK_S = 0.025
 FRAMES, PICTURE = 3, 64
@@ -145,10 +146,13 @@ class TDMPC2(nn.Module):
         """Predicted rewards [B] of one step."""
         return self.number(self._reward(torch.cat([z, action], dim=-1)))
 
-    def policy(self, z: Tensor) -> Tensor:
-        """Mean actions [B, A] of the policy prior, in -1..1."""
-        mean, _ = self._pi(z).chunk(2, dim=-1)
-        return mean.tanh()
+    def policy(self, z: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Actions [B, A] of the policy prior, in -1..1: its mean ones, or those that normal ``noise`` [B, A] draws."""
+        mean, spread = self._pi(z).chunk(2, dim=-1)
+        if noise is None:
+            return mean.tanh()
+        log_std = MIN_LOG_STD + 0.5 * (MAX_LOG_STD - MIN_LOG_STD) * (spread.tanh() + 1.0)
+        return (mean + noise * log_std.exp()).tanh()
 
     def value(self, z: Tensor, action: Tensor) -> Tensor:
         """Predicted returns [B]: the mean of all critics.
@@ -191,53 +195,64 @@ def ours(published: dict[str, Tensor], critics: int) -> dict[str, Tensor]:
 
 
 class ObserveNumbers(nn.Module):
-    """The encoder forgets: the latent state is what the newest observation says."""
+    """The encoder forgets: the latent state is what the newest observation says.
+
+    What the policy would do is part of the state: the planner tries it, and need not ask for it in every iteration.
+    The published planner draws noise for it at every tick; here it is drawn once, so that the graph gives the same
+    numbers every time.
+    """
 
     def __init__(self, model: TDMPC2) -> None:
         super().__init__()
         self.model = model
+        shape = (model.size.horizon, POLICY_SEQUENCES, model.size.action)
+        self.register_buffer("noise", torch.randn(shape, generator=torch.Generator().manual_seed(SEED)))
 
-    def forward(self, latent: Tensor, sensors: Tensor, applied_action: Tensor) -> Tensor:
-        """Latent state float32[latent]."""
-        return self.model.encode(sensors[None])[0]
+    def forward(
+        self, latent: Tensor, policy: Tensor, sensors: Tensor, applied_action: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Latent state float32[latent], sequences of the policy float32[24, H, A]."""
+        z = self.model.encode(sensors[None])
+        return z[0], self.propose(z)
+
+    def propose(self, z: Tensor) -> Tensor:
+        """What the policy would do from ``z`` [1, latent] on: [24, H, A]."""
+        z, actions = z.expand(POLICY_SEQUENCES, -1), []
+        for noise in self.noise:
+            actions.append(self.model.policy(z, noise))
+            z = self.model.next(z, actions[-1])
+        return torch.stack(actions, dim=1)
 
 
 class ObservePictures(ObserveNumbers):
     """The newest frames are memory, hence part of the latent state; before the first picture they are -1."""
 
     def forward(
-        self, latent: Tensor, frames: Tensor, camera: Tensor, applied_action: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Latent state float32[latent], frames float32[3, 3, 64, 64]."""
+        self, latent: Tensor, policy: Tensor, frames: Tensor, camera: Tensor, applied_action: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latent state, sequences of the policy, frames float32[3, 3, 64, 64]."""
         picture = camera.to(torch.float32).permute(2, 0, 1)[None]
         frames = torch.cat([frames[1:], picture])
         frames = torch.where(frames < 0.0, picture, frames)
-        return self.model.encode(frames.flatten(0, 1)[None])[0], frames
+        z = self.model.encode(frames.flatten(0, 1)[None])
+        return z[0], self.propose(z), frames
 
 
 class Imagine(nn.Module):
-    """Rewards along the candidates, the value at their end, and what the policy itself would do."""
+    """Rewards along the candidates and the value at their end."""
 
     def __init__(self, model: TDMPC2) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, latent: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outcomes: reward [N, H], terminal_value [N], policy [H, A].  The actions [N, H, A] are the last input."""
+    def forward(self, latent: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        """Outcomes: reward [N, H], terminal_value [N].  The actions [N, H, A] are the last input."""
         actions = others[-1]
         z, rewards = latent.expand(len(actions), -1), []
         for action in actions.unbind(dim=1):
             rewards.append(self.model.reward(z, action))
             z = self.model.next(z, action)
-        value = self.model.value(z, self.model.policy(z))
-        return torch.stack(rewards, dim=1), value, self._proposal(latent[None], actions.shape[1])
-
-    def _proposal(self, z: Tensor, horizon: int) -> Tensor:
-        proposal = []
-        for _ in range(horizon):
-            proposal.append(self.model.policy(z))
-            z = self.model.next(z, proposal[-1])
-        return torch.cat(proposal)
+        return torch.stack(rewards, dim=1), self.model.value(z, self.model.policy(z))
 
 
 # --- the adapter -----------------------------------------------------------------------------------------------------
@@ -251,6 +266,7 @@ def adapter(checkpoint: Path | None, size: Size | None = None) -> Adapter:
     numbers = mf.ObservationArray("sensors", (size.observation,), "float32", "1", -50, 50, 4 * TICK_S)
     camera = mf.ObservationArray("camera", (PICTURE, PICTURE, 3), "uint8", "RGB", 0, 255, 4 * TICK_S)
     latent = mf.StateTensor("latent", (size.latent,), description="simplices of 8")
+    policy = mf.StateTensor("policy", (POLICY_SEQUENCES, size.horizon, size.action))
     frames = mf.StateTensor("frames", (FRAMES, 3, PICTURE, PICTURE), initial=-1.0, description="newest last")
     return Adapter(
         name="td-mpc2-pixels" if size.pictures else "td-mpc2",
@@ -265,12 +281,11 @@ def adapter(checkpoint: Path | None, size: Size | None = None) -> Adapter:
             low=(-1.0,) * size.action,
             high=(1.0,) * size.action,
         ),
-        state=(latent, frames) if size.pictures else (latent,),
+        state=(latent, policy, frames) if size.pictures else (latent, policy),
         goal=None,
         heads=(
             mf.Head("reward", "imagine", ("N", "H"), "reward", "of each step"),
             mf.Head("terminal_value", "imagine", ("N",), "reward", "discounted, after the last step"),
-            mf.Head("policy", "imagine", ("H", "A"), "share of full torque", "mean of the policy prior"),
         ),
         planner=mf.PlannerDefaults(
             iterations=6,
@@ -281,8 +296,9 @@ def adapter(checkpoint: Path | None, size: Size | None = None) -> Adapter:
             std_floor=MIN_STD / MAX_STD,
             momentum=0.0,
             temperature=0.5,
-            policy_copies=POLICY_SEQUENCES - 1,
+            policy_copies=0,
             reward_discount=size.discount,
+            method="mppi",
             costs={"reward": 1.0, "terminal_value": 1.0},
         ),
         observe=(ObservePictures if size.pictures else ObserveNumbers)(model).eval(),

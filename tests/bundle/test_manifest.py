@@ -103,6 +103,11 @@ REFUSALS: dict[str, tuple[Callable[[Facts], None], str]] = {
     "a deviation too many": (put([1, 1, 1], "planner", "initial_std"), "planner.initial_std"),
     "a limit too few": (put([0], "action", "low"), "action.low"),
     "limits the wrong way round": (put([1.0, 0.0], "action", "low"), "action v"),
+    "a method that there is not": (put("annealing", "planner", "method"), "$.planner.method"),
+    "a policy in another shape than the planner tries": (
+        put({"name": "policy", "shape": [3, 1]}, "state", 0),
+        "state policy: the planner tries it",
+    ),
     "an unknown dtype": (put("complex64", "state", 0, "dtype"), "$.state[0].dtype"),
     "an impossible dimension": (put([0], "state", 0, "shape"), "$.state[0].shape"),
     "a tensor beyond all bounds": (put([65536, 65536], "state", 0, "shape"), "more than"),

@@ -148,27 +148,22 @@ def test_the_runtime_gives_the_numbers_of_pytorch(
 
 # --- the published planners, in PyTorch ------------------------------------------------------------------------------
 
-Placed = Callable[[int, Tensor], list[Tensor]]
-"""Sequences [H, A] that take the first places among the candidates of an iteration, given the mean."""
-
 
 def mppi(
     model: torch.nn.Module,
     z: Tensor,
     mean: Tensor,
     noise: Callable[[], Tensor],
-    placed: Placed,
+    policy: Tensor,
+    draw: Callable[[Tensor], int],
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """One plan of TD-MPC2 (Hansen et al. 2024, section 3.2).  Returns the last mean and the best candidate [H, A]."""
+    """One plan of TD-MPC2 (Hansen et al. 2024, section 3.2).  Returns the last mean and the chosen candidate [H, A]."""
     size = model.size
     std = torch.full_like(mean, 2.0)
-    best, best_value = mean, -torch.inf
-    for iteration in range(6):
-        actions = mean + std * noise()
-        for row, sequence in enumerate(placed(iteration, mean)):
-            actions[row] = sequence
-        actions = actions.clamp(-1.0, 1.0)
+    for _ in range(6):
+        actions = (mean + std * noise()).clamp(-1.0, 1.0)
+        actions[: len(policy)] = policy
         value, latent = torch.zeros(len(actions)), z.expand(len(actions), -1)
         for step in range(size.horizon):
             value += size.discount**step * model.reward(latent, actions[:, step])
@@ -179,33 +174,21 @@ def mppi(
         score = (score / score.sum())[:, None, None]
         mean = (score * actions[elite]).sum(dim=0)
         std = (score * (actions[elite] - mean) ** 2).sum(dim=0).sqrt().clamp(0.05, 2.0)
-        if value.max() > best_value:
-            best, best_value = actions[value.argmax()], value.max()
-    return mean, best
+    return mean, actions[elite[draw(score[:, 0, 0])]]
 
 
 def cem(
-    loss: Callable[[Tensor], Tensor],
-    mean: Tensor,
-    noise: Callable[[], Tensor],
-    placed: Placed,
-    elites: int,
-    iterations: int,
-) -> tuple[Tensor, Tensor]:
-    """One plan of DINO-WM (Zhou et al. 2024).  Returns the last mean and the best candidate [H, A]."""
+    loss: Callable[[Tensor], Tensor], mean: Tensor, noise: Callable[[], Tensor], elites: int, iterations: int
+) -> Tensor:
+    """One plan of DINO-WM (Zhou et al. 2024), within limits: the last mean [H, A]."""
     std = torch.ones_like(mean)
-    best, least = mean, torch.inf
-    for iteration in range(iterations):
+    for _ in range(iterations):
         actions = mean + std * noise()
-        for row, sequence in enumerate(placed(iteration, mean)):
-            actions[row] = sequence
+        actions[0] = mean
         actions = actions.clamp(-1.0, 1.0)
-        losses = loss(actions)
-        elite = actions[losses.argsort()[:elites]]
-        mean, std = elite.mean(dim=0), elite.std(dim=0, unbiased=False)
-        if losses.min() < least:
-            best, least = actions[losses.argmin()], losses.min()
-    return mean, best
+        elite = actions[loss(actions).argsort()[:elites]]
+        mean, std = elite.mean(dim=0), elite.std(dim=0)
+    return mean
 
 
 def runtime(exported: Exported) -> tuple[WorldModel, ICEM, Callable[[], Tensor]]:
@@ -226,37 +209,33 @@ def runtime(exported: Exported) -> tuple[WorldModel, ICEM, Callable[[], Tensor]]
 
 
 def shifted(sequence: Tensor) -> Tensor:
-    """One step later; the last action is held."""
-    return torch.cat([sequence[1:], sequence[-1:]])
-
-
-def places(best: Tensor | None, rest: Tensor, proposals: list[Tensor]) -> Placed:
-    """What the runtime's planner tries beside samples: the mean, rest, the last plan, and the policy's proposals."""
-    first = [rest] if best is None else [rest, best]
-    return lambda iteration, mean: [mean, *(first, proposals, *[[]] * 8)[iteration]]
+    """One step later, then rest."""
+    return torch.cat([sequence[1:], torch.zeros_like(sequence[-1:])])
 
 
 @torch.no_grad()
 def td_mpc2_plans(exported: Exported, temperature: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Actions that the runtime plans, and those of the published planner, over some ticks."""
     model, planner, noise = runtime(exported)
-    network = exported.adapter.imagine.model
-    mean = rest = torch.zeros(network.size.horizon, network.size.action)
-    best: Tensor | None = None
+    network, policy_noise = exported.adapter.imagine.model, exported.adapter.observe.noise
+    draws = np.random.default_rng([SEED, 1])
+
+    def draw(score: Tensor) -> int:
+        """By Gumbel's trick, as published."""
+        gumbel = -np.log(draws.exponential(size=len(score)))
+        return int((score.log() + torch.from_numpy(gumbel)).argmax())
+
+    mean = torch.zeros(network.size.horizon, network.size.action)
     for ticks in range(1, 4):
         state = exported.observed(model, ticks)
         z = torch.from_numpy(state["latent"])[None]
-        proposal, latent = [], z
-        for _ in range(network.size.horizon):
-            proposal.append(network.policy(latent))
-            latent = network.next(latent, proposal[-1])
-        samples = [noise()]
-        copies = torch.cat(proposal) + 0.5 * 2.0 * noise()[: td_mpc2.POLICY_SEQUENCES - 1]
-        samples += [noise() for _ in range(5)]
-        placed = places(best, rest, [torch.cat(proposal), *copies])
-        mean, best = mppi(network, z, mean, iter(samples).__next__, placed, temperature)
-        yield planner.plan(state, None).actions, best.numpy()
-        mean, best = shifted(mean), shifted(best)
+        policy, latent = [], z.expand(td_mpc2.POLICY_SEQUENCES, -1)
+        for drawn in policy_noise:
+            policy.append(network.policy(latent, drawn))
+            latent = network.next(latent, policy[-1])
+        mean, chosen = mppi(network, z, mean, noise, torch.stack(policy, dim=1), draw, temperature)
+        yield planner.plan(state, None).actions, chosen.numpy()
+        mean = shifted(mean)
 
 
 @torch.no_grad()
@@ -266,8 +245,7 @@ def jepa_plans(exported: Exported, elites: int) -> Iterator[tuple[np.ndarray, np
     last = exported.steps[-1]
     there = model.observe(model.initial_state(), seen(last), last.applied)
     goal = there["embeddings"][-1].copy()
-    mean = rest = torch.zeros(SMALL_JEPA.horizon, len(jepa.ACTION))
-    best: Tensor | None = None
+    mean = torch.zeros(SMALL_JEPA.horizon, len(jepa.ACTION))
     for ticks in range(1, 4):
         state = exported.observed(model, ticks)
         inputs = [torch.from_numpy(array) for array in state.values()]
@@ -275,9 +253,9 @@ def jepa_plans(exported: Exported, elites: int) -> Iterator[tuple[np.ndarray, np
         def loss(actions: Tensor, inputs: list[Tensor] = inputs) -> Tensor:
             return exported.adapter.imagine(*inputs, actions, torch.from_numpy(goal))
 
-        mean, best = cem(loss, mean, noise, places(best, rest, []), elites, SMALL_JEPA.iterations)
-        yield planner.plan(state, goal).actions, best.numpy()
-        mean, best = shifted(mean), shifted(best)
+        mean = cem(loss, mean, noise, elites, SMALL_JEPA.iterations)
+        yield planner.plan(state, goal).actions, mean.numpy()
+        mean = shifted(mean)
 
 
 @pytest.mark.parametrize("exported", ["td_mpc2", "td_mpc2 pictures"], indirect=True)
@@ -320,4 +298,4 @@ def test_a_checkpoint_in_the_layout_of_the_published_code_is_read(tmp_path: Path
 
 def test_an_adapter_may_import_what_lies_beside_it() -> None:
     adapter = load_adapter(EXAMPLES / "td_mpc2_pixels.py", None)
-    assert [spec.name for spec in adapter.state] == ["latent", "frames"]
+    assert [spec.name for spec in adapter.state] == ["latent", "policy", "frames"]

@@ -98,7 +98,10 @@ def export(culprit: nn.Module) -> bytes:
         (Searches(), r"\(Searches\): ONNX has no aten\.searchsorted\.Tensor: write \(edges < x"),
         (Inverts(), r"\(Inverts\): ONNX has no aten\.linalg_inv_ex.*: calculate it when the model is built"),
         (Draws(), r"\(Draws\): aten\.randn_like\.default .* it is random, .*: take the mean"),
-        (Ensemble(), r"\(Ensemble\): TensorDictParams cannot be traced: make one module of each set of weights"),
+        (
+            Ensemble(),
+            r"\(Ensemble\): TensorDictParams cannot be traced: make one module of each set of weights",
+        ),
         (Mismatches(), r"\(Mismatches\), test_refusals.py:\d+: RuntimeError: shape '\[5, 5\]' is invalid"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",

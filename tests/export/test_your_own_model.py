@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from export.adapter import Adapter, load_adapter
 from export.package import package
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-model.md"
-ADAPTER, RUNTIME = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+ADAPTER, CRITICS, RUNTIME = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -60,3 +61,29 @@ def test_a_module_that_returns_no_tensor_is_refused(cart: Adapter, tmp_path: Pat
     with pytest.raises(BadInput, match="Named returns a dict: return a tensor or a tuple of tensors"):
         package(replace(cart, imagine=Named().eval()), tmp_path / "cart", version="0.1.0")
     assert not (tmp_path / "cart").exists()
+
+
+def test_critics_in_a_tensordict_become_modules_as_the_page_says() -> None:
+    """The ensemble is built and called as TD-MPC2's; tensordict is no dependency of ours."""
+    tensordict = pytest.importorskip("tensordict", reason="pip install tensordict")
+    torch.manual_seed(0)
+    members = [nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Mish(), nn.Linear(8, 2)) for _ in range(4)]
+    expected = [copy.deepcopy(member) for member in members]
+
+    class Ensemble(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.params = tensordict.from_modules(*members, as_module=True)
+            with self.params[0].data.to("meta").to_module(members[0]):
+                self.module = copy.deepcopy(members[0])
+
+        def __len__(self) -> int:
+            return len(members)
+
+    names = {"copy": copy, "nn": nn}
+    exec(CRITICS, names)
+    alone = names["critics"](Ensemble())
+    assert len(list(alone.parameters())) == 4 * 6
+    x = torch.randn(5, 3)
+    for found, wanted in zip(alone, expected, strict=True):
+        torch.testing.assert_close(found(x), wanted(x))

@@ -175,6 +175,12 @@ def test_several_proposals_are_taken_and_broken_ones_left_out():
         assert (model.calls[1] == np.float32((speed, 0.0))).all(axis=(1, 2)).any()
 
 
+def test_a_step_that_lies_beyond_the_old_sequence_says_so():
+    assert HorizonShift(4, 1.0).beyond[:, 0].tolist() == [0, 0, 0, 1]
+    assert HorizonShift(4, 2.25).beyond[:, 0].tolist() == [0, 0.25, 1, 1]
+    assert HorizonShift(3, 0.5).beyond[:, 0].tolist() == [0, 0, 0.5]
+
+
 class SlowModel:
     """A clock and a model of which each ``imagine`` takes ``imagine_s``."""
 
@@ -325,3 +331,101 @@ def test_a_mean_of_elites_that_count_by_their_cost_is_that_of_mppi():
     np.testing.assert_allclose(
         planner._std, np.sqrt(np.einsum("n,nha->ha", weight, (actions - mean) ** 2)), atol=1e-6
     )
+
+
+# --- the conventions of published planners ---------------------------------------------------------------------------
+
+
+class Recorder(Payer):
+    """Keeps what was imagined; the policy proposes two sequences in the latent state."""
+
+    POLICY = np.stack([np.full((3, 5), 0.6), np.full((3, 5), -0.6)]).astype(np.float32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[np.ndarray] = []
+
+    def imagine(self, state: dict, actions: np.ndarray, goal: None) -> dict[str, np.ndarray]:
+        self.calls.append(actions.copy())
+        return super().imagine(state, actions, goal)
+
+
+def published(method: str, **changes: object) -> tuple[Recorder, ICEM]:
+    settings = {"iterations": 3, "elites": 16, "temperature": 0.5, "policy_copies": 0} | changes
+    model, planner = Recorder(), paid(method=method, **settings)
+    planner._model = model
+    return model, planner
+
+
+def placed(actions: np.ndarray, sequences: np.ndarray) -> bool:
+    return np.array_equal(actions[: len(sequences)], sequences)
+
+
+def test_mppi_tries_the_policy_in_every_iteration_and_nothing_else_beside_samples():
+    model, planner = published("mppi")
+    state = {"policy": Recorder.POLICY}
+    planner.plan(state, None)
+    planner.plan(state, None)
+    assert all(placed(actions, Recorder.POLICY) for actions in model.calls)
+    assert not any((actions[2:] == 0.0).all(axis=(1, 2)).any() for actions in model.calls)
+
+
+def test_the_policy_of_the_state_enters_once_where_the_method_is_icem():
+    model, planner = published("icem")
+    planner.plan({"policy": Recorder.POLICY}, None)
+    held = [(actions == Recorder.POLICY[0]).all(axis=(1, 2)).any() for actions in model.calls]
+    assert held == [True, False, False]
+
+
+def test_mppi_draws_an_elite_by_its_weight():
+    _, planner = published("mppi", iterations=1, elites=4, temperature=3.0)
+    counts, expected = np.zeros(4), np.zeros(4)
+    for _ in range(400):
+        planner._forget()
+        plan = planner.plan({}, None)
+        best = np.sort(plan.candidate_costs)[:4]
+        weights = np.exp(-3.0 * (best - best[0]))
+        expected += weights / weights.sum()
+        counts[np.argmin(np.abs(best - plan.cost))] += 1
+        assert (planner._actions == plan.actions).all(axis=(1, 2)).any()
+    assert counts[0] > counts[3] > 0
+    np.testing.assert_allclose(counts, expected, atol=45)
+    # The control: without a temperature they count alike.
+    assert expected.max() - expected.min() > 90
+
+
+def test_cem_tries_its_mean_moves_as_a_sample_does_and_does_the_mean():
+    model, planner = published("cem", temperature=0.0, std_floor=0.0)
+    plan = planner.plan({}, None)
+    costs = [-Payer().imagine({}, actions, None)["reward"].sum(1) for actions in model.calls]
+    mean = np.zeros((3, 5))
+    for actions, cost in zip(model.calls, costs, strict=True):
+        np.testing.assert_allclose(actions[0], mean, atol=1e-6)
+        elites = actions[np.argsort(cost, kind="stable")[:16]]
+        mean, std = elites.mean(axis=0), elites.std(axis=0, ddof=1)
+    np.testing.assert_allclose(plan.actions, mean, atol=1e-6)
+    np.testing.assert_allclose(planner._std, std, atol=1e-6)
+    assert plan.cost == pytest.approx(np.sort(costs[-1])[:16].mean(), rel=1e-5)
+    assert plan.poses is None
+
+
+@pytest.mark.parametrize("method", ["mppi", "cem"])
+def test_the_next_mean_of_a_published_planner_ends_in_rest(method):
+    _, planner = published(method)
+    planner.plan({}, None)
+    mean = planner._mean.copy()
+    planner._shift_previous()
+    np.testing.assert_array_equal(planner._mean, np.concatenate([mean[1:], np.zeros((1, 5))]))
+
+
+def test_after_a_reset_mppi_draws_the_same_elites():
+    _, planner = published("mppi")
+    first = [planner.plan({}, None).actions for _ in range(3)]
+    planner.reset()
+    again = [planner.plan({}, None).actions for _ in range(3)]
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_method_that_there_is_not_is_refused():
+    with pytest.raises(BadInput, match="method = annealing"):
+        PlannerConfig(method="annealing")
