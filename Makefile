@@ -50,6 +50,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.runtime $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.scaling $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.peers $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.td_mpc2 $(if $(QUICK),--quick)
 
 closed-loop: $(VENV)/.demo $(VENV)/.gl
 	$(BIN)/python benchmarks/closed_loop.py $(if $(QUICK),--quick) $(ARGS)

@@ -99,7 +99,7 @@ def where_the_time_goes(size: Size, work: Path, precision: Precision, rounds: in
         whole, inside = min(spent_ns)  # as everywhere: the quickest of five plans counts
         outside[number] = 1.0 - inside / whole
     actions = np.zeros((size.candidates, size.horizon, 2), dtype=np.float32)
-    best = _sgemm() if precision == "fp32" else _int8_gemm()
+    best = sgemm() if precision == "fp32" else int8_gemm()
     spent = alternate({"imagine": lambda: model.imagine(state, actions), "best": best}, rounds)
     rate = {"imagine": size.flops / spent["imagine"] / 1e6, "best": 2.0 * SQUARE**3 / spent["best"] / 1e6}
     return {
@@ -110,13 +110,13 @@ def where_the_time_goes(size: Size, work: Path, precision: Precision, rounds: in
     }
 
 
-def _sgemm() -> Callable[[], object]:
+def sgemm() -> Callable[[], object]:
     """A large fp32 product in PyTorch's BLAS."""
     left, right, product = torch.rand(SQUARE, SQUARE), torch.rand(SQUARE, SQUARE), torch.empty(SQUARE, SQUARE)
     return lambda: torch.mm(left, right, out=product)
 
 
-def _int8_gemm() -> Callable[[], object]:
+def int8_gemm() -> Callable[[], object]:
     """A large product of uint8 by constant int8 in ONNX Runtime."""
     rng = np.random.default_rng(0)
     weight = rng.integers(-128, 128, (SQUARE, SQUARE), dtype=np.int8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -85,8 +86,32 @@ def quantise(model: bytes, cases: list[dict[str, Array]], skip: Iterable[str] = 
             calibrate_method=CalibrationMethod.MinMax,
         )
         quantised = onnx.load(result)
+    _keep_float(quantised.graph)
     quantised = onnx.shape_inference.infer_shapes(quantised)
     return quantised.SerializeToString()
+
+
+def _keep_float(graph: onnx.GraphProto) -> None:
+    """Drop the rounding of what a Gemm gives where float operators read it: the engine's int8 product can give float.
+
+    It costs time twice, there and back, and digits once.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    dropped: list[onnx.NodeProto] = []
+    for gemm in graph.node:
+        if gemm.op_type != "Gemm" or not gemm.input[0].endswith("DequantizeLinear_Output"):
+            continue
+        (rounded, *others), back = readers[gemm.output[0]] or [gemm], []
+        if rounded.op_type == "QuantizeLinear" and not others:
+            back = readers[rounded.output[0]]
+        if len(back) == 1 and not any(node.op_type in QUANTISED for node in readers[back[0].output[0]]):
+            gemm.output[0] = back[0].output[0]
+            dropped += [rounded, back[0]]
+    for node in dropped:
+        graph.node.remove(node)
 
 
 def _is_small(node: onnx.NodeProto, sizes: Mapping[str, tuple[int, ...]]) -> bool:
