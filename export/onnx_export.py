@@ -12,7 +12,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
-from export.onnx_rewrites import rewrite
+from export.onnx_rewrites import IN_FLOAT, rewrite
 from export.quiet import quiet
 from export.refusals import refuse_operators, untraceable
 
@@ -65,7 +65,8 @@ def to_fp16(model: bytes) -> bytes:
     """
     whole = onnx.load_from_string(model)
     _copy_constant_outputs(whole.graph)
-    half = convert_float_to_float16(whole, keep_io_types=True)
+    wide = [node.name for node in whole.graph.node if node.name.endswith(IN_FLOAT)]
+    half = convert_float_to_float16(whole, keep_io_types=True, node_block_list=wide)
     half = onnx.shape_inference.infer_shapes(half)
     data: bytes = half.SerializeToString()
     return data

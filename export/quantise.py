@@ -20,6 +20,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
+from export.onnx_rewrites import drop_unused
 from export.quiet import quiet
 
 MINIMUM_CASES = 16
@@ -112,6 +113,7 @@ def _keep_float(graph: onnx.GraphProto) -> None:
             dropped += [rounded, back[0]]
     for node in dropped:
         graph.node.remove(node)
+    drop_unused(graph)
 
 
 def _is_small(node: onnx.NodeProto, sizes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -117,3 +117,40 @@ def test_slow_operators_are_spelled_out(activation: nn.Module) -> None:
     np.testing.assert_allclose(outputs(model, x), expected, atol=2e-6, rtol=1e-6)
     # In half precision e**x is soon infinite.
     np.testing.assert_allclose(outputs(to_fp16(model), x), expected, atol=0.02, rtol=2e-3)
+
+
+class SimNorm(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.LayerNorm(64)
+        self.norm.weight.data.mul_(scale)
+        self.norm.bias.data.normal_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x).unflatten(-1, (-1, 8)).softmax(-1).flatten(-2)
+
+
+@pytest.mark.parametrize(("scale", "rewritten"), [(1.0, True), (9.0, True), (11.0, False)])
+def test_a_softmax_over_a_few_bounded_numbers_becomes_a_product(scale: float, rewritten: bool) -> None:
+    """Not where an exponential could overflow."""
+    extreme = torch.zeros(2, 64)
+    extreme[0, 0], extreme[1, 63] = 1e6, -1e6
+    x = {"x": torch.cat([torch.randn(30, 64), extreme])}
+    module = SimNorm(scale).eval()
+    model = to_onnx(module, x, ("y",))
+    assert ("Softmax" in operators(model)) is not rewritten
+    with torch.no_grad():
+        expected = module(x["x"]).numpy()
+    np.testing.assert_allclose(outputs(model, x), expected, atol=2e-5, rtol=0)
+    # In half precision, whose range the two last rows leave, and exponentials would.
+    half = outputs(to_fp16(model), x)[:-2]
+    np.testing.assert_allclose(half, expected[:-2], atol=0.01 * scale, rtol=0)
+
+
+def test_a_softmax_of_unbounded_numbers_is_left_alone() -> None:
+    class Attention(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.softmax(-1)
+
+    assert operators(to_onnx(Attention().eval(), {"x": torch.randn(4, 8)}, ("y",)))["Softmax"] == 1
