@@ -8,6 +8,7 @@ candidates of three steps, with the 5-million-parameter model of ``docs/examples
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,15 @@ def main() -> None:
     report = _markdown(facts)
     print(report)
     if not options.quick:
-        record("td_mpc2", {"versions": {"torch": torch.__version__}, **facts})
+        record(
+            "td_mpc2",
+            {
+                "versions": {
+                    name: importlib.metadata.version(name) for name in ("numpy", "onnxruntime", "torch")
+                },
+                **facts,
+            },
+        )
         (RESULTS / "td_mpc2.md").write_text(report)
     print("RESULT " + " ".join(_results(facts)))
 

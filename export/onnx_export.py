@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 import onnx
 import torch
+from onnx import TensorProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
-from export.onnx_rewrites import IN_FLOAT, rewrite
+from export.onnx_rewrites import IN_FLOAT, drop_unused, rewrite
 from export.quiet import quiet
 from export.refusals import refuse_operators, untraceable
 
@@ -67,9 +68,30 @@ def to_fp16(model: bytes) -> bytes:
     _copy_constant_outputs(whole.graph)
     wide = [node.name for node in whole.graph.node if node.name.endswith(IN_FLOAT)]
     half = convert_float_to_float16(whole, keep_io_types=True, node_block_list=wide)
+    _join(half.graph)
     half = onnx.shape_inference.infer_shapes(half)
     data: bytes = half.SerializeToString()
     return data
+
+
+def _join(graph: onnx.GraphProto) -> None:
+    """Hand a number from one node that stays in float to the next as it is: the converter rounds it in between."""
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
+    whole = {}
+    for name, node in casts.items():
+        before = casts.get(node.input[0])
+        if before is not None and (_type(before), _type(node)) == (TensorProto.FLOAT16, TensorProto.FLOAT):
+            whole[name] = before.input[0]
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = whole.get(name, name)
+    drop_unused(graph)
+
+
+def _type(cast: onnx.NodeProto) -> int:
+    """What a Cast makes of its input."""
+    to: int = onnx.helper.get_node_attr_value(cast, "to")
+    return to
 
 
 def _copy_constant_outputs(graph: onnx.GraphProto) -> None:

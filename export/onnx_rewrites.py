@@ -257,14 +257,15 @@ def _replace(graph: onnx.GraphProto, node: NodeProto, others: list[NodeProto]) -
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Nodes and stored tensors that nothing reads any more."""
-    read = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if read & set(node.output):
-            kept.append(node)
-            read.update(node.input)
-    kept.reverse()
+    """Drop nodes and stored tensors that nothing reads any more; nodes may be in any order."""
+    writers = _writers(graph)
+    wanted, read = [value.name for value in graph.output], set()
+    while wanted:
+        name = wanted.pop()
+        if name not in read:
+            read.add(name)
+            wanted.extend(writers[name].input if name in writers else ())
+    kept = [node for node in graph.node if read & set(node.output)]
     stored = [tensor for tensor in graph.initializer if tensor.name in read]
     written = {output for node in kept for output in node.output}
     declared = [value for value in graph.value_info if value.name in written]

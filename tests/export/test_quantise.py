@@ -82,6 +82,19 @@ def test_no_layer_falls_back_to_float_when_the_engine_loads_the_graph(tmp_path: 
     assert [node.op_type for node in loaded(int8, tmp_path)].count("QGemm") == 3
 
 
+def test_what_a_layer_gives_to_float_operators_is_not_rounded(tmp_path: Path) -> None:
+    """What it gives to a ReLU and the next layer is: a second rounding would follow."""
+    int8 = onnx.load_from_string(quantise(three_layers(), cases()))
+    written = {output: node.op_type for node in int8.graph.node for output in node.output}
+    assert [written[name] for node in int8.graph.node if node.op_type == "Add" for name in node.input] == [
+        "Gemm",
+        "Gemm",
+    ]
+    assert [node.op_type for node in loaded(int8, tmp_path)].count("QuantizeLinear") == 1
+    read = {name for node in int8.graph.node for name in node.input}
+    assert all(tensor.name in read for tensor in int8.graph.initializer)
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="Arm has kernels for signed activations")
 def test_signed_activations_would_fall_back_to_float_on_x86(tmp_path: Path) -> None:
     int8 = onnx.load_from_string(quantise(three_layers(), cases()))
