@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +133,7 @@ def load_adapter(file: Path, checkpoint: Path | None) -> Adapter:
         checkpoint: handed to it.
 
     Raises:
-        BadInput: there is no such file or function, or it returns something else.
+        BadInput: there is no such file or function, it fails, or it returns something else.
     """
     name = f"adapter_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file) if file.is_file() else None
@@ -141,7 +142,12 @@ def load_adapter(file: Path, checkpoint: Path | None) -> Adapter:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses of the file look their module up
     sys.path.insert(0, str(file.parent.resolve()))  # it may import what lies beside it
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise own_fault(f"{file}", error) from error
     make = getattr(module, "adapter", None)
     if not callable(make):
         raise BadInput(
@@ -149,8 +155,32 @@ def load_adapter(file: Path, checkpoint: Path | None) -> Adapter:
         )
     try:
         made = make(checkpoint)
-    except (RuntimeError, TypeError, KeyError, ValueError) as error:
-        raise BadInput(f"{file}: adapter({checkpoint}) failed: {one_line(str(error))[:300]}") from error
+    except (MemoryError, OSError):  # an OSError names the file, such as a checkpoint that there is not
+        raise
+    except Exception as error:
+        raise own_fault(f"{file}: adapter({checkpoint}) failed", error) from error
     if not isinstance(made, Adapter):
         raise BadInput(f"{file}: adapter() returned {type(made).__name__}, not an export.adapter.Adapter")
     return made
+
+
+def own_fault(what: str, error: Exception) -> BadInput:
+    """One line for what code of the user's, or code that it calls, raised: with the last line of code that is not ours.
+
+    Args:
+        what: failed.
+        error: what it raised; BadInput stays as it is.
+    """
+    if isinstance(error, BadInput):
+        return error
+    ours = str(Path(__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((ours, "<")) and "site-packages" not in frame.filename
+    ]
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
+    said = f"{where}{type(error).__name__}: {one_line(str(error))[:300]}".removesuffix(": ")
+    if isinstance(error, ImportError):
+        said += ": install what the model needs beside edge-wm"
+    return BadInput(f"{what}: {said}")

@@ -13,7 +13,7 @@ from edge_wm.bundle import manifest as mf
 from edge_wm.errors import BadInput
 from edge_wm.planner.costs import POLICY
 from edge_wm.sensors.observation import Array
-from export.adapter import Adapter, Split, Step
+from export.adapter import Adapter, Split, Step, own_fault
 
 KEEP_EVERY = 9
 """Neighbouring ticks are alike: so many are observed for each one that is recorded."""
@@ -52,9 +52,14 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
 
 
 def run(module: nn.Module, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-    """Outputs of ``module`` for inputs in its order.  Raises BadInput if it returns anything but tensors."""
-    with torch.no_grad(), _one_thread():
-        outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
+    """Outputs of ``module`` for inputs in its order.  Raises BadInput if it fails or returns anything but tensors."""
+    try:
+        with torch.no_grad(), _one_thread():
+            outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
+    except Exception as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise
+        raise own_fault(f"{type(module).__name__}({', '.join(inputs)})", error) from error
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     for output in outputs:
         if not isinstance(output, torch.Tensor):

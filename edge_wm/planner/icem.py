@@ -235,10 +235,9 @@ class ICEM:
             return []
         heads = given[POLICY].reshape(-1, *self._mean.shape)
         proposals = [head.copy() for head in heads if np.isfinite(head).all()]
-        if not proposals:
-            return []
-        copies = self._config.policy_copies
-        noise = self._noise.take()[:copies] if copies else []
+        if not proposals or self._config.policy_copies == 0:
+            return proposals
+        noise = self._noise.take()[: self._config.policy_copies]
         return proposals + [
             proposals[index % len(proposals)] + 0.5 * self._initial_std * sample
             for index, sample in enumerate(noise)

@@ -17,6 +17,7 @@ from edge_wm.bundle.verify import verify_bundle
 from edge_wm.errors import BadInput
 from export.adapter import Adapter, load_adapter
 from export.package import package
+from export.rollouts import rollouts
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-model.md"
 ADAPTER, CRITICS, RUNTIME = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
@@ -61,6 +62,38 @@ def test_a_module_that_returns_no_tensor_is_refused(cart: Adapter, tmp_path: Pat
     with pytest.raises(BadInput, match="Named returns a dict: return a tensor or a tuple of tensors"):
         package(replace(cart, imagine=Named().eval()), tmp_path / "cart", version="0.1.0")
     assert not (tmp_path / "cart").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nowhere_to_be_found", r"bad\.py:1: ModuleNotFoundError: .*: install what the model needs"),
+        (
+            "def adapter(checkpoint):\n    return checkpoint.size",
+            r"adapter\(None\) failed: bad\.py:2: AttributeError",
+        ),
+        (
+            "def adapter(checkpoint):\n    assert checkpoint",
+            r"adapter\(None\) failed: bad\.py:2: AssertionError",
+        ),
+        ("size = 1 / 0", r"bad\.py:1: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_that_fails_is_one_line_with_the_place(tmp_path: Path, code: str, said: str) -> None:
+    (tmp_path / "bad.py").write_text(code + "\n")
+    with pytest.raises(BadInput, match=said) as found:
+        load_adapter(tmp_path / "bad.py", None)
+    assert "\n" not in str(found.value)
+
+
+def test_a_module_that_takes_other_inputs_is_one_line_with_what_it_was_given(cart: Adapter) -> None:
+    class Forgetful(nn.Module):
+        def forward(self, latent: torch.Tensor, sensors: torch.Tensor) -> torch.Tensor:
+            return latent
+
+    said = r"^Forgetful\(latent, sensors, applied_action\): TypeError: .* takes 3 positional arguments but 4"
+    with pytest.raises(BadInput, match=said):
+        rollouts(replace(cart, observe=Forgetful().eval()), "held-out")
 
 
 def test_critics_in_a_tensordict_become_modules_as_the_page_says() -> None:
