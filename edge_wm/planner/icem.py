@@ -174,7 +174,7 @@ class ICEM:
                 best_poses = None if candidates is None else candidates[cheapest].copy()
             self._move_towards(order, costs)
             # Proposals depend on state and goal alone: those that are outcomes are known after the first call.
-            if iterations == 0 and POLICY in outcomes:
+            if POLICY in outcomes and iterations == 0 and self._config.iterations > 1:
                 proposals = self._proposals(outcomes)
             elif self._config.method != "mppi":
                 proposals = []  # they enter once
