@@ -159,7 +159,7 @@ class ICEM:
                 break
             began = clock.now()
             self._sample()
-            self._place(self._rows(iterations, warm) + proposals)
+            self._place(self._tried(iterations, warm) + proposals)
             outcomes = self._model.imagine(state, self._actions, goal)
             costs = self._costs.total(Imagined(outcomes, self._actions, goal, self._applied, visited))
             order = costs.argsort(kind="stable")
@@ -204,7 +204,7 @@ class ICEM:
         np.multiply(self._noise.take(), self._std, out=self._actions)
         self._actions += self._mean
 
-    def _rows(self, iteration: int, warm: bool) -> list[Array]:
+    def _tried(self, iteration: int, warm: bool) -> list[Array]:
         """What the method tries beside samples and proposals."""
         if self._config.method == "mppi":
             return []
