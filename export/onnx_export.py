@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import onnx
 import torch
@@ -16,6 +14,7 @@ from edge_wm.errors import BadInput
 from export.onnx_rewrites import IN_FLOAT, drop_unused, rewrite
 from export.quiet import quiet
 from export.refusals import refuse_operators, untraceable
+from export.traceable import traceable
 
 OPSET = 20
 
@@ -33,7 +32,7 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
     """
     buffer = io.BytesIO()
     try:
-        with quiet(), torch.no_grad(), _plain_attention():
+        with quiet(), torch.no_grad(), traceable():
             program = torch.onnx.export(
                 module,
                 tuple(inputs.values()),
@@ -102,17 +101,6 @@ def _copy_constant_outputs(graph: onnx.GraphProto) -> None:
             stored = f"{tensor.name}_stored"
             graph.node.append(onnx.helper.make_node("Identity", [stored], [tensor.name]))
             tensor.name = stored
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Take the transformers of ``torch.nn`` apart: in evaluation mode each layer is one operator that ONNX lacks."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -17,6 +17,7 @@ from edge_wm.sensors.observation import Array
 from export import tflite_sampling
 from export.quantise import check_cases
 from export.quiet import quiet
+from export.traceable import traceable
 
 SIGNATURE = "serving_default"
 OURS = {__file__, tflite_sampling.__file__}
@@ -52,7 +53,7 @@ def to_tflite(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, 
         import litert_torch
     except ImportError:
         raise MissingExtra("litert-torch", "export") from None
-    with quiet(), tempfile.TemporaryDirectory() as scratch, torch.no_grad():
+    with quiet(), tempfile.TemporaryDirectory() as scratch, torch.no_grad(), traceable():
         file = Path(scratch) / "graph.tflite"
         try:
             litert_torch.convert(_Named(module, outputs).eval(), sample_kwargs=dict(inputs)).export(str(file))
