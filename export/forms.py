@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from edge_wm.bundle import manifest as mf
-from export import onnx_export, onnx_rewrites, tflite_export, tflite_sampling, traceable
+from export import linear_layers, onnx_export, onnx_rewrites, tflite_export, tflite_sampling, traceable
 from export import quantise as quantisation
 from export.onnx_export import to_fp16, to_onnx
 from export.quantise import quantise
 from export.rollouts import Inputs
 from export.tflite_export import halve_tflite, quantise_tflite, to_tflite
 
-RECIPES = (onnx_export, onnx_rewrites, quantisation, tflite_export, tflite_sampling, traceable)
+RECIPES = (onnx_export, linear_layers, onnx_rewrites, quantisation, tflite_export, tflite_sampling, traceable)
 """How forms are made: a graph that was kept from an older recipe is made anew."""
 
 

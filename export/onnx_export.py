@@ -11,6 +11,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
+from export.linear_layers import write_as_gemm
 from export.onnx_rewrites import IN_FLOAT, drop_unused, rewrite
 from export.quiet import quiet
 from export.refusals import refuse_operators, untraceable
@@ -49,6 +50,7 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ..
         raise BadInput(untraceable(module, error)) from error
     model = onnx.load_from_string(buffer.getvalue())
     refuse_operators(module, model)
+    write_as_gemm(model)
     _strip(model)
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     rewrite(model)

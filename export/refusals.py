@@ -89,8 +89,8 @@ def refuse_operators(module: nn.Module, model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type == "Constant":
             stored.update(node.output)
-        path, origin = _origin(node)
-        where = f"{_named(module, path)}: {origin}"
+        path, operator = origin(node)
+        where = f"{_named(module, path)}: {operator}"
         if node.op_type not in ALLOWED or node.domain not in ("", "ai.onnx"):
             why = WHY_REFUSED.get(node.op_type, "it is not on the list of allowed operators")
             raise BadInput(f"{where} becomes ONNX's {node.op_type}: {why}: {_instead(node.op_type)}")
@@ -114,7 +114,7 @@ def _named(module: nn.Module, path: str) -> str:
         return f"{name}: {path}"
 
 
-def _origin(node: onnx.NodeProto) -> tuple[str, str]:
+def origin(node: onnx.NodeProto) -> tuple[str, str]:
     """Path of the module that a node comes from, and PyTorch's operator, from the exporter's notes."""
     notes = {note.key.rpartition(".")[2]: note.value for note in node.metadata_props}
     scopes = ast.literal_eval(notes.get("name_scopes", "[]"))
