@@ -13,14 +13,32 @@ import torch
 from torch import nn
 
 from edge_wm.bundle import manifest as mf
-from export import linear_layers, onnx_export, onnx_rewrites, tflite_export, tflite_sampling, traceable
+from edge_wm.errors import BadInput
+from export import (
+    linear_layers,
+    onnx_export,
+    onnx_rewrites,
+    tflite_export,
+    tflite_one_hot,
+    tflite_sampling,
+    traceable,
+)
 from export import quantise as quantisation
 from export.onnx_export import to_fp16, to_onnx
 from export.quantise import quantise
 from export.rollouts import Inputs
 from export.tflite_export import halve_tflite, quantise_tflite, to_tflite
 
-RECIPES = (onnx_export, linear_layers, onnx_rewrites, quantisation, tflite_export, tflite_sampling, traceable)
+RECIPES = (
+    onnx_export,
+    linear_layers,
+    onnx_rewrites,
+    quantisation,
+    tflite_export,
+    tflite_one_hot,
+    tflite_sampling,
+    traceable,
+)
 """How forms are made: a graph that was kept from an older recipe is made anew."""
 
 
@@ -64,6 +82,7 @@ class FormMaker:
         self._calibration, self._float_parts, self._work = calibration, float_parts, work
         self._full_integer = full_integer
         self._made: dict[Form, bytes] = {}
+        self._failed: dict[Form, BadInput] = {}
         self._key = "" if work is None else self._fingerprint()
 
     def make(self, form: Form) -> bytes:
@@ -77,7 +96,7 @@ class FormMaker:
             if kept is not None and kept.exists():
                 self._made[form] = kept.read_bytes()
             else:
-                self._made[form] = self._export(form)
+                self._made[form] = self._export_once(form)
                 if kept is not None:
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     partial = kept.with_suffix(".partial")
@@ -92,6 +111,16 @@ class FormMaker:
             kept = self._kept(form)
             if kept is not None:
                 kept.unlink(missing_ok=True)
+
+    def _export_once(self, form: Form) -> bytes:
+        """What fails takes its time and would fail again in every form that is made from it."""
+        if form in self._failed:
+            raise self._failed[form]
+        try:
+            return self._export(form)
+        except BadInput as error:
+            self._failed[form] = error
+            raise
 
     def _export(self, form: Form) -> bytes:
         if form.precision == "fp32":

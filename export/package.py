@@ -106,7 +106,7 @@ def package(
             for form in forms:
                 progress.update(task, description=f"{role} {form.format} {form.precision}")
                 graph = mf.Graph(role, form.format, form.precision, f"{role}.{form.precision}.{form.format}")
-                attempts.append(_attempt(graph, maker, held_out[role], truth, costs))
+                attempts.append(_attempt(graph, maker, held_out[role], truth, costs, adapter.jumps))
                 if attempts[-1].trouble is None:
                     writer.add(graph.file, maker.make(form))
                     if form == ("tflite", "int8"):
@@ -141,12 +141,17 @@ def package(
 
 
 def _attempt(
-    graph: mf.Graph, maker: FormMaker, cases: list[Inputs], truth: list[Inputs], costs: PlanCosts
+    graph: mf.Graph,
+    maker: FormMaker,
+    cases: list[Inputs],
+    truth: list[Inputs],
+    costs: PlanCosts,
+    jumps: bool,
 ) -> Attempt:
     try:
         data = maker.make(Form(graph.format, graph.precision))
         engine = load_engine(data, Execution(graph.format, graph.precision))
-        return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs), None)
+        return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs, jumps), None)
     except (BadInput, EngineError) as error:
         return Attempt(graph, None, str(error))
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from edge_wm.errors import BadInput, MissingExtra
 from edge_wm.sensors.observation import Array
-from export import tflite_sampling
+from export import tflite_one_hot, tflite_sampling
 from export.quantise import check_cases
 from export.quiet import quiet
 from export.traceable import traceable
 
 SIGNATURE = "serving_default"
-OURS = {__file__, tflite_sampling.__file__}
+OURS = {__file__, tflite_one_hot.__file__, tflite_sampling.__file__}
 """Files that the trace of a failed conversion goes through, none of which is to blame."""
 
 
@@ -32,7 +32,7 @@ class _Named(nn.Module):
         self.module, self.outputs = module, outputs
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        with tflite_sampling.GatheredSampling():
+        with tflite_sampling.GatheredSampling(), tflite_one_hot.ComparedOneHot():
             found = self.module(*inputs.values())
         return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
 
