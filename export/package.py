@@ -25,6 +25,7 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter
+from export.declared import check_splits, returned
 from export.edge_tpu import edge_tpu_obstacles
 from export.forms import Form, FormMaker
 from export.model_card import model_card
@@ -83,6 +84,7 @@ def package(
     manifest = _manifest(adapter, version, dict(figures or {}))
     console.print("observe the recordings for calibration and for the proof")
     calibration, held_out = rollouts(adapter, "calibration"), rollouts(adapter, "held-out")
+    check_splits(adapter.name, calibration["observe"], held_out["observe"])
     writer = BundleWriter(directory)
     attempts: list[Attempt] = []
     obstacles: list[str] = []
@@ -91,8 +93,9 @@ def package(
     with Progress(console=console) as progress:
         task = progress.add_task("", total=len(adapter.modules) * len(forms))
         for role, module in adapter.modules.items():
-            outputs = tuple(spec.name for spec in manifest.graph_outputs(role))
-            truth = [_truth(manifest, role, run(module, case)) for case in held_out[role]]
+            specs = manifest.graph_outputs(role)
+            outputs = tuple(spec.name for spec in specs)
+            truth = [returned(adapter.name, role, specs, run(module, case)) for case in held_out[role]]
             maker = FormMaker(
                 role,
                 module,
@@ -154,22 +157,6 @@ def _attempt(
         return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs, jumps), None)
     except (BadInput, EngineError) as error:
         return Attempt(graph, None, str(error))
-
-
-def _truth(manifest: mf.Manifest, role: mf.Role, outputs: tuple[Array, ...]) -> Inputs:
-    """Outputs of a module by name.  Raises BadInput if they are not what the adapter declares."""
-    specs = manifest.graph_outputs(role)
-    if len(outputs) != len(specs):
-        raise BadInput(
-            f"{manifest.name}: {role} returns {len(outputs)} tensors, declared are {len(specs)}:"
-            f" {', '.join(spec.name for spec in specs)}"
-        )
-    for spec, array in zip(specs, outputs, strict=True):
-        if array.shape != spec.shape or array.dtype.name != spec.dtype:
-            raise BadInput(
-                f"{manifest.name}: {role} returns {array.dtype.name}{list(array.shape)} where {spec} is declared"
-            )
-    return {spec.name: array for spec, array in zip(specs, outputs, strict=True)}
 
 
 def _golden(cases: list[Inputs]) -> list[Inputs]:

@@ -16,11 +16,12 @@ from edge_wm.errors import BadInput
 
 DECISION = (
     "a decision depends on the value of a tensor (`if`, `while`, `assert`): write torch.where(condition, a, b) or a fixed"
-    " number of steps, and give torch.distributions validate_args=False"
+    " number of steps"
 )
 RANDOM = "take the mean, or fixed numbers from a buffer"
 TENSORDICT = "TensorDictParams"
 APART = "make one module of each set of weights, as docs/your-own-model.md shows"
+UNSCRIPTED = "set PYTORCH_JIT=0 in the environment, which leaves a plain module of it"
 SOLVED = "calculate it when the model is built and keep the result in a buffer"
 
 INSTEAD = {
@@ -72,6 +73,9 @@ def untraceable(module: nn.Module, error: BaseException) -> str:
     cause = errors[-1]
     if "DataDependent" in type(cause).__name__:
         return f"{where}: {DECISION}"
+    for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            return f"{_named(module, path)}: a ScriptModule cannot be traced: {UNSCRIPTED}"
     said = (str(cause).splitlines() or [""])[0].strip()
     for path, part in module.named_modules():
         if type(part).__name__ == TENSORDICT and (isinstance(cause, AttributeError) or "functorch" in said):

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from edge_wm.bundle import manifest as mf
+from edge_wm.engines.engine import TensorSpec
 from edge_wm.errors import BadInput
 from edge_wm.planner.costs import POLICY
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter, Split, Step, own_fault
+from export.declared import returned
 
 KEEP_EVERY = 9
 """Neighbouring ticks are alike: so many are observed for each one that is recorded."""
@@ -30,8 +32,9 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
     the model has one, with noise that is correlated over time, and full-scale ones.
 
     Raises:
-        BadInput: there is nothing to observe, or a step is not what the adapter declares.
+        BadInput: there is nothing to observe, or a step or what the model returns is not what the adapter declares.
     """
+    specs = [TensorSpec(f"next_{tensor.name}", tensor.shape, tensor.dtype) for tensor in adapter.state]
     recorded: dict[mf.Role, list[Inputs]] = {"observe": [], "imagine": [], "decode": []}
     for number, recording in enumerate(adapter.recordings(split)):
         rng = np.random.default_rng([number, 0xCA])
@@ -39,7 +42,8 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
         for tick, step in enumerate(recording):
             where = f"{adapter.name}: {split} recording {number}, tick {tick}"
             given = {**state, **_checked(adapter, step, where)}
-            state = dict(zip(state, run(adapter.observe, given), strict=True))
+            after = returned(adapter.name, "observe", specs, run(adapter.observe, given))
+            state = dict(zip(state, after.values(), strict=True))
             if tick % KEEP_EVERY == 0:
                 goal = {} if step.goal is None else {"goal": np.asarray(step.goal, dtype=np.float32)}
                 middle = [step.applied, *_proposals(adapter, state, goal)]
@@ -52,10 +56,14 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
 
 
 def run(module: nn.Module, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-    """Outputs of ``module`` for inputs in its order.  Raises BadInput if it fails or returns anything but tensors."""
+    """Outputs of ``module`` for copies of inputs, in its order: it may write into what it is given.
+
+    Raises:
+        BadInput: it fails or returns anything but tensors.
+    """
     try:
         with torch.no_grad(), _one_thread():
-            outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
+            outputs = module(*(torch.tensor(array) for array in inputs.values()))
     except Exception as error:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
             raise

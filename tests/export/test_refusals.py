@@ -124,3 +124,18 @@ def test_a_transformer_of_pytorch_is_taken_apart() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(found), module(x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_module_that_is_compiled_already_is_named() -> None:
+    class Compiled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.jit.script(nn.Linear(8, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.layer(x)
+            return y
+
+    with pytest.raises(BadInput, match=r"^Part: encoder\.1\.layer \(.*\): a ScriptModule .* PYTORCH_JIT=0"):
+        export(Compiled())

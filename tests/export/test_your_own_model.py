@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from edge_wm.bundle import manifest as mf
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.verify import verify_bundle
 from edge_wm.errors import BadInput
@@ -120,3 +121,83 @@ def test_critics_in_a_tensordict_become_modules_as_the_page_says() -> None:
     x = torch.randn(5, 3)
     for found, wanted in zip(alone, expected, strict=True):
         torch.testing.assert_close(found(x), wanted(x))
+
+
+class Counting(nn.Module):
+    """Takes the cart's state and a counter, and gives back ``order`` of the two."""
+
+    def __init__(self, observe: nn.Module, order: tuple[int, ...]) -> None:
+        super().__init__()
+        self.observe, self.order = observe, order
+
+    def forward(
+        self, latent: torch.Tensor, count: torch.Tensor, *seen: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        after = (self.observe(latent, *seen), count + 1)
+        return tuple(after[index] for index in self.order)
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ((0,), "observe returns 1 tensors, declared are 2: next_latent, next_count"),
+        ((1, 0), r"observe returns float32\[1\] where next_latent .* is declared"),
+    ],
+)
+def test_a_state_that_is_not_given_back_in_order_is_refused(
+    cart: Adapter, tmp_path: Path, order: tuple[int, ...], said: str
+) -> None:
+    state = (*cart.state, mf.StateTensor("count", (1,)))
+    wrong = replace(cart, state=state, observe=Counting(cart.observe, order).eval())
+    with pytest.raises(BadInput, match=f"cart: {said}"):
+        package(wrong, tmp_path / "cart", version="0.1.0")
+    assert not (tmp_path / "cart").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"initial": {"laten": np.zeros(32)}}, "initial has 'laten', state has latent"),
+        ({"initial": {"latent": np.zeros(31)}}, r"initial latent has shape \[31\], declared is \[32\]"),
+        (
+            {"float_parts": ("plaec",)},
+            "float_parts: no layer has 'plaec' in its name; names are such as network",
+        ),
+    ],
+)
+def test_a_declaration_that_fits_nothing_is_refused(
+    cart: Adapter, change: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        replace(cart, **change)
+    replace(cart, initial={"latent": np.zeros(32)}, float_parts=("network.place", "GRUCell_prior"))
+
+
+def test_recordings_that_prove_nothing_are_refused(cart: Adapter, tmp_path: Path) -> None:
+    alike = replace(cart, recordings=lambda split: cart.recordings("calibration"))
+    with pytest.raises(BadInput, match=r"'held-out'.* are those of 'calibration': give other episodes"):
+        package(alike, tmp_path / "cart", version="0.1.0")
+    assert not (tmp_path / "cart").exists()
+
+
+def test_a_model_that_gives_no_number_in_pytorch_is_told_from_a_wrong_graph(
+    cart: Adapter, tmp_path: Path
+) -> None:
+    class Rooted(nn.Module):
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            return (cart.imagine(*inputs) - 100.0).sqrt()
+
+    with pytest.raises(BadInput, match="imagine gives NaN or infinity as goal_distance, in PyTorch"):
+        package(replace(cart, imagine=Rooted().eval()), tmp_path / "cart", version="0.1.0")
+
+
+def test_a_module_may_write_into_its_inputs(cart: Adapter) -> None:
+    class InPlace(nn.Module):
+        def forward(self, latent: torch.Tensor, *seen: torch.Tensor) -> torch.Tensor:
+            latent *= 0.5
+            after: torch.Tensor = cart.observe(latent, *seen)
+            return after
+
+    first, second = rollouts(replace(cart, observe=InPlace().eval()), "held-out")["observe"][:2]
+    assert not first["latent"].any()
+    assert second["latent"].any()
