@@ -59,6 +59,20 @@ def check_initial(adapter: Adapter) -> None:
             )
 
 
+def check_actions(adapter: Adapter) -> None:
+    """Refuse numbers of an action that are not one for each.  Raises BadInput."""
+    action, width = adapter.action, len(adapter.action.names)
+    given = {
+        "units": action.units,
+        "low": action.low,
+        "high": action.high,
+        "initial_std": adapter.planner.initial_std,
+    }
+    for name, numbers in given.items():
+        if len(numbers) != width:
+            raise BadInput(f"{adapter.name}: {name} has {len(numbers)} entries for {width} actions")
+
+
 def check_float_parts(adapter: Adapter) -> None:
     """Refuse a part of a name that no layer has: the layer that was meant would become int8.  Raises BadInput."""
     names = [head.name for head in adapter.heads] + [f"next_{tensor.name}" for tensor in adapter.state]

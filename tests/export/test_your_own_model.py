@@ -157,6 +157,10 @@ def test_a_state_that_is_not_given_back_in_order_is_refused(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (
+            {"action": mf.ActionSpec(("a", "b"), ("N", "N"), (-1.0, -1.0), (1.0, 1.0))},
+            "initial_std has 1 entries for 2 actions",
+        ),
         ({"initial": {"laten": np.zeros(32)}}, "initial has 'laten', state has latent"),
         ({"initial": {"latent": np.zeros(31)}}, r"initial latent has shape \[31\], declared is \[32\]"),
         (
