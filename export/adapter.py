@@ -71,8 +71,6 @@ class Adapter:
             layers in TFLite (``<class>_<attribute>``, such as ``GRUCell_predict``).
         full_integer: whether TFLite int8 graphs are int8 throughout, inputs and outputs included, as an Edge TPU wants
             them; else convolutions and linear layers only.
-        jumps: whether outcomes jump where a decision tips, such as the argmax of a discrete latent: one number in a
-            thousand may then differ from PyTorch in fp32.
         data_seed: of the training data, for the record.
 
     Raises:
@@ -98,7 +96,6 @@ class Adapter:
     latency_budget_ms: float = 50.0
     float_parts: tuple[str, ...] = ()
     full_integer: bool = False
-    jumps: bool = False
     data_seed: int = 0
 
     def __post_init__(self) -> None:

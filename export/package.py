@@ -109,7 +109,7 @@ def package(
             for form in forms:
                 progress.update(task, description=f"{role} {form.format} {form.precision}")
                 graph = mf.Graph(role, form.format, form.precision, f"{role}.{form.precision}.{form.format}")
-                attempts.append(_attempt(graph, maker, held_out[role], truth, costs, adapter.jumps))
+                attempts.append(_attempt(graph, maker, held_out[role], truth, costs))
                 if attempts[-1].trouble is None:
                     writer.add(graph.file, maker.make(form))
                     if form == ("tflite", "int8"):
@@ -149,12 +149,11 @@ def _attempt(
     cases: list[Inputs],
     truth: list[Inputs],
     costs: PlanCosts,
-    jumps: bool,
 ) -> Attempt:
     try:
         data = maker.make(Form(graph.format, graph.precision))
         engine = load_engine(data, Execution(graph.format, graph.precision))
-        return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs, jumps), None)
+        return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs), None)
     except (BadInput, EngineError) as error:
         return Attempt(graph, None, str(error))
 

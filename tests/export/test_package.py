@@ -173,6 +173,21 @@ def test_a_kept_graph_that_is_wrong_is_refused_and_made_anew_the_next_time(
     assert all(check.passed for check in verify_bundle(load_bundle(tmp_path / "tiny")))
 
 
+def test_what_cannot_be_exported_is_tried_once_for_all_forms(
+    model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def fails(*_: object) -> bytes:
+        tried.append(1)
+        raise BadInput("cannot be had")
+
+    monkeypatch.setattr(forms, "to_onnx", fails)
+    with pytest.raises(BadInput, match="observe onnx fp32: failed to export: cannot be had"):
+        package(adapter(model), tmp_path / "tiny", version="0.0.2")
+    assert len(tried) == len(adapter(model).modules)
+
+
 def test_what_the_modules_return_must_be_what_is_declared(
     repackage: Callable[..., None], model: WorldModel, tmp_path: Path
 ) -> None:

@@ -95,6 +95,21 @@ def test_skipped_layers_stay_in_float(fp32: bytes) -> None:
     assert kept not in " ".join(edge_tpu_obstacles(quantise_tflite(fp32, cases(MINIMUM_CASES), both)))
 
 
+class Sorts(nn.Module):
+    """The kind of thing that a vector is, as a one-hot vector."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return F.one_hot(scores.argmax(dim=-1), 4).float()
+
+
+def test_one_hot_vectors_are_converted() -> None:
+    scores = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    data = to_tflite(Sorts().eval(), {"scores": torch.from_numpy(scores)}, ("kind",))
+    engine = load_engine(data, Execution("tflite"))
+    found = engine.run({"scores": scores})["kind"]
+    np.testing.assert_array_equal(found, np.eye(4, dtype=np.float32)[scores.argmax(axis=1)])
+
+
 def test_fp16_halves_the_weights(fp32: bytes) -> None:
     half = halve_tflite(fp32)
     check_graph(half, "small.tflite", SPECS, OUT)
