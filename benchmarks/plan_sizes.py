@@ -10,7 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.manifest import MANIFEST_NAME, Precision, encode_manifest
+from edge_wm.bundle.manifest import MANIFEST_NAME, Precision
+from edge_wm.bundle.manifest_file import encode_manifest
 
 
 class Size(NamedTuple):

@@ -33,8 +33,8 @@ from edge_wm.bundle.manifest import (
     Precision,
     Role,
     StateTensor,
-    decode_manifest,
 )
+from edge_wm.bundle.manifest_file import decode_manifest
 from edge_wm.errors import BadInput, one_line
 
 Array = npt.NDArray[Any]

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from edge_wm.bundle.load import check_path, load_bundle
-from edge_wm.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, encode_manifest
+from edge_wm.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from edge_wm.bundle.manifest_file import encode_manifest
 from edge_wm.errors import BadInput
 
 

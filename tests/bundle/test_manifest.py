@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_wm.bundle.manifest import FileEntry, decode_manifest, encode_manifest
+from edge_wm.bundle.manifest import FileEntry
+from edge_wm.bundle.manifest_file import decode_manifest, encode_manifest
 from edge_wm.errors import BadInput
 from tests.tiny_model import files, manifest
 
