@@ -7,7 +7,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +14,23 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from edge_wm.bundle import manifest as mf
 from edge_wm.bundle.agreement import PlanCosts
 from edge_wm.bundle.write import BundleWriter
-from edge_wm.engines.engine import EngineError, load_engine
-from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter
+from export.attempt import Attempt, attempt, table
 from export.declared import check_splits, returned
 from export.edge_tpu import edge_tpu_obstacles
 from export.forms import Form, FormMaker
 from export.model_card import model_card
-from export.parity import Fidelity, prove
+from export.parity import Fidelity
 from export.rollouts import Inputs, rollouts, run
 
 ONNX_FORMS = (Form("onnx", "fp32"), Form("onnx", "int8"))
 GOLDEN_CASES = 2
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What came of one graph in one form: a fidelity, or a failure to export it."""
-
-    graph: mf.Graph
-    fidelity: Fidelity | None
-    failure: str | None
-
-    @property
-    def status(self) -> str:
-        """One of three."""
-        if self.fidelity is None:
-            return "failed to export"
-        return "proven" if self.fidelity.objection is None else "exported but wrong"
-
-    @property
-    def trouble(self) -> str | None:
-        """Why this graph may not enter a bundle; None if it is proven."""
-        why = self.failure if self.fidelity is None else self.fidelity.objection
-        return None if why is None else f"{self.status}: {why}"
 
 
 def package(
@@ -109,29 +84,29 @@ def package(
             for form in forms:
                 progress.update(task, description=f"{role} {form.format} {form.precision}")
                 graph = mf.Graph(role, form.format, form.precision, f"{role}.{form.precision}.{form.format}")
-                attempts.append(_attempt(graph, maker, held_out[role], truth, costs))
+                attempts.append(attempt(graph, maker, held_out[role], truth, costs))
                 if attempts[-1].trouble is None:
                     writer.add(graph.file, maker.make(form))
                     if form == ("tflite", "int8"):
                         obstacles += [f"{role}: {found}" for found in edge_tpu_obstacles(maker.make(form))]
                 progress.advance(task)
             maker.forget(
-                form for form, attempt in zip(forms, attempts[-len(forms) :], strict=True) if attempt.trouble
+                form for form, tried in zip(forms, attempts[-len(forms) :], strict=True) if tried.trouble
             )
             for name in held_out[role][0]:
                 golden[f"{role}/in/{name}"] = np.stack([case[name] for case in _golden(held_out[role])])
             for name in outputs:
                 golden[f"{role}/out/{name}"] = np.stack([case[name] for case in _golden(truth)])
-    console.print(_table(attempts))
+    console.print(table(attempts))
     for obstacle in obstacles:
         console.print(f"not for an Edge TPU: {obstacle}", soft_wrap=True)
-    for attempt in attempts:
-        if attempt.trouble is not None:
-            graph = attempt.graph
+    for tried in attempts:
+        if tried.trouble is not None:
+            graph = tried.graph
             raise BadInput(
-                f"{adapter.name}: {graph.role} {graph.format} {graph.precision}: {attempt.trouble}; nothing is written"
+                f"{adapter.name}: {graph.role} {graph.format} {graph.precision}: {tried.trouble}; nothing is written"
             )
-    proofs = [attempt.fidelity for attempt in attempts if attempt.fidelity is not None]
+    proofs = [tried.fidelity for tried in attempts if tried.fidelity is not None]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **golden)  # type: ignore[arg-type]
     writer.add("golden.npz", buffer.getvalue())
@@ -141,21 +116,6 @@ def package(
     writer.add("MODEL_CARD.md", model_card(manifest, adapter.about, proofs).encode())
     writer.finish(manifest)
     return proofs
-
-
-def _attempt(
-    graph: mf.Graph,
-    maker: FormMaker,
-    cases: list[Inputs],
-    truth: list[Inputs],
-    costs: PlanCosts,
-) -> Attempt:
-    try:
-        data = maker.make(Form(graph.format, graph.precision))
-        engine = load_engine(data, Execution(graph.format, graph.precision))
-        return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs), None)
-    except (BadInput, EngineError) as error:
-        return Attempt(graph, None, str(error))
 
 
 def _golden(cases: list[Inputs]) -> list[Inputs]:
@@ -226,19 +186,3 @@ def _commit() -> str:
     except FileNotFoundError:
         return "unknown"
     return found.stdout.strip() or "unknown"
-
-
-def _table(attempts: list[Attempt]) -> Table:
-    table = Table("graph", "KiB", "largest error", "Spearman", "elites", "regret", "ms", "status")
-    for attempt in attempts:
-        graph, proof = attempt.graph, attempt.fidelity
-        row = [f"{graph.role}\n{graph.format} {graph.precision}"]
-        if proof is None:
-            row += [""] * 6
-        else:
-            worst = proof.worst_output
-            row += [f"{proof.size / 1024:.0f}", f"{proof.max_error[worst]:.2g}\n{worst}"]
-            row += ["", "", ""] if proof.plans is None else [f"{number:.4f}" for number in proof.plans]
-            row.append(f"{proof.latency_ms:.2f}")
-        table.add_row(*row, attempt.status)
-    return table
