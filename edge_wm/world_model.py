@@ -43,7 +43,7 @@ class WorldModel:
     def __init__(self, bundle: Bundle, execution: Execution | None = None) -> None:
         self._bundle = bundle
         self._execution = execution or Execution()
-        manifest = bundle.manifest
+        self._manifest = manifest = bundle.manifest.sized(self._execution.candidates)
         self._observation = tuple(
             (spec.name, spec.shape, np.dtype(spec.dtype)) for spec in manifest.observation
         )
@@ -56,8 +56,8 @@ class WorldModel:
 
     @property
     def manifest(self) -> Manifest:
-        """What the model says of itself."""
-        return self._bundle.manifest
+        """What the model says of itself, with as many candidates as its ``imagine`` takes."""
+        return self._manifest
 
     @property
     def sha256(self) -> str:
@@ -138,7 +138,7 @@ class WorldModel:
 
     def _load(self, role: Role, execution: Execution, output_sets: int = 1) -> Engine:
         """Load one graph and run it once on zeros, so that the first tick is as fast as the next."""
-        graph = self._bundle.graph(role, execution.precision, execution.format)
+        graph = self._bundle.graph(role, execution.precision, execution.format, execution.candidates)
         try:
             engine = load_engine(self._bundle.read(graph.file), execution, output_sets=output_sets)
             engine.run({spec.name: spec.empty() for spec in engine.inputs})

@@ -88,6 +88,12 @@ for _name in (*STAGES, "all"):
     help="Repeat it.",
 )
 @click.option(
+    "--candidates",
+    type=click.IntRange(1, 65536),
+    multiple=True,
+    help="Of a plan; default: the adapter's. Repeat it for a bundle that `edge-wm profile` chooses from.",
+)
+@click.option(
     "--work",
     type=_PATH,
     default=Path("checkpoints/graphs"),
@@ -100,6 +106,7 @@ def bundle(
     version: str,
     formats: tuple[Format, ...],
     precisions: tuple[Precision, ...],
+    candidates: tuple[int, ...],
     work: Path,
 ) -> None:
     """Export the model that FILE declares, prove every graph and write the bundle; see docs/your-own-model.md."""
@@ -109,7 +116,14 @@ def bundle(
         from export.package import package
 
         forms = [Form(format, precision) for format in formats for precision in precisions]
-        package(load_adapter(file, checkpoint), directory, version=version, forms=forms, work=work)
+        package(
+            load_adapter(file, checkpoint),
+            directory,
+            version=version,
+            forms=forms,
+            work=work,
+            candidates=candidates,
+        )
         click.echo(f"written to {directory}: check it on the board with  edge-wm model verify {directory}")
 
 

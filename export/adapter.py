@@ -53,7 +53,7 @@ class Adapter:
         name: of the bundle, such as ``rooms-student``.
         about: Markdown for the model card: what it is for, how it was made, what it cannot do.
         tick_s: seconds from one observation to the next.
-        imagine_size: candidates N, horizon H and seconds of one imagined step, fixed in the graph.
+        imagine_size: candidates N, horizon H and seconds of one imagined step, fixed in the graph; N unless others are asked for.
         observation: arrays of one observation.
         action: the A numbers of an action.
         state: tensors of the latent state.
@@ -62,6 +62,7 @@ class Adapter:
         planner: settings and cost weights of the planner.
         observe: ``forward(*state, *observation, applied_action[A]) -> next state tensors``.
         imagine: ``forward(*state, actions[N, H, A], goal) -> heads of role imagine``; no goal if the adapter has none.
+            It takes N from ``actions``: a bundle may plan with several numbers of candidates.
         decode: ``forward(*state) -> heads of role decode``, or None.
         recordings: episodes for each split; they must differ.
         initial: arrays of state tensors that do not start as one number, by name.

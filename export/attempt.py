@@ -59,7 +59,7 @@ def table(attempts: list[Attempt]) -> Table:
     rows = Table("graph", "KiB", "largest error", "Spearman", "elites", "regret", "ms", "status")
     for tried in attempts:
         graph, proof = tried.graph, tried.fidelity
-        row = [f"{graph.role}\n{graph.format} {graph.precision}"]
+        row = [f"{graph.part}\n{graph.format} {graph.precision}"]
         if proof is None:
             row += [""] * 6
         else:

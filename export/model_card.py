@@ -17,16 +17,17 @@ def model_card(manifest: Manifest, about: str, proofs: list[Fidelity]) -> str:
         proofs: one for each graph.
     """
     size, origin = manifest.imagine, manifest.provenance
+    own = size.candidates
     graphs = "\n".join(_graph_row(proof) for proof in proofs)
-    plans = "\n".join(_plan_row(proof) for proof in proofs if proof.plans is not None)
-    growth = "\n".join(row for proof in proofs for row in _growth_rows(proof))
+    plans = "\n".join(_plan_row(proof, own) for proof in proofs if proof.plans is not None)
+    growth = "\n".join(row for proof in proofs for row in _growth_rows(proof, own))
     return f"""# {manifest.name} {manifest.version}
 
 {about}
 
 ## Size
 
-{size.candidates} candidates of {size.horizon} steps of {size.step_s:g} s in one call; for {manifest.robot_kind}. Data seed
+{" or ".join(map(str, manifest.sizes))} candidates of {size.horizon} steps of {size.step_s:g} s in one call; for {manifest.robot_kind}. Data seed
 {origin.data_seed}, commit {origin.commit[:12]}, {origin.created}.
 
 ## Exported graphs against PyTorch, on rollouts nothing was trained or calibrated on
@@ -38,14 +39,14 @@ def model_card(manifest: Manifest, about: str, proofs: list[Fidelity]) -> str:
 Plans: would the planner choose alike? Means over the held-out rollouts; regret is what the choice costs by PyTorch's own
 judgement, as a share of the way from the best to the median candidate.
 
-| format | precision | Spearman | elite overlap | regret |
-|---|---|---|---|---|
+| candidates | format | precision | Spearman | elite overlap | regret |
+|---|---|---|---|---|---|
 {plans}
 
 Mean error at the first and at the last of the {size.horizon} imagined steps:
 
-| format | precision | output | first step | last step |
-|---|---|---|---|---|
+| candidates | format | precision | output | first step | last step |
+|---|---|---|---|---|---|
 {growth}
 
 ## Measured
@@ -57,20 +58,25 @@ Mean error at the first and at the last of the {size.horizon} imagined steps:
 def _graph_row(proof: Fidelity) -> str:
     graph, worst = proof.graph, proof.worst_output
     return (
-        f"| {graph.role} | {graph.format} | {graph.precision} | {proof.size / 1024:.0f} | {worst}"
+        f"| {graph.part} | {graph.format} | {graph.precision} | {proof.size / 1024:.0f} | {worst}"
         f" | {proof.max_error[worst]:.2g} | {proof.mean_error[worst]:.2g} |"
     )
 
 
-def _plan_row(proof: Fidelity) -> str:
+def _plan_row(proof: Fidelity, own: int) -> str:
     assert proof.plans is not None
     numbers = " | ".join(f"{number:.4f}" for number in proof.plans)
-    return f"| {proof.graph.format} | {proof.graph.precision} | {numbers} |"
+    return f"{_form(proof, own)} | {numbers} |"
 
 
-def _growth_rows(proof: Fidelity) -> list[str]:
-    start = f"| {proof.graph.format} | {proof.graph.precision}"
+def _growth_rows(proof: Fidelity, own: int) -> list[str]:
+    start = _form(proof, own)
     return [f"{start} | {name} | {steps[0]:.2g} | {steps[-1]:.2g} |" for name, steps in proof.by_step.items()]
+
+
+def _form(proof: Fidelity, own: int) -> str:
+    graph = proof.graph
+    return f"| {graph.candidates or own} | {graph.format} | {graph.precision}"
 
 
 def _figures(figures: dict[str, Any]) -> str:

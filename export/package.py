@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def package(
     forms: Sequence[Form] = ONNX_FORMS,
     figures: Mapping[str, Any] | None = None,
     work: Path | None = None,
+    candidates: Sequence[int] = (),
 ) -> list[Fidelity]:
     """Export, quantise, prove and write the bundle.
 
@@ -51,11 +53,14 @@ def package(
         forms: every role is exported in each of them.
         figures: measured closed-loop results, for the model card.
         work: folder for finished graphs: an export that was interrupted goes on from them.
+        candidates: sizes of plans that ``imagine`` is exported for, the largest being the bundle's own; the adapter's
+            alone if none are named.
 
     Raises:
         BadInput: a graph cannot be exported or is not the same model; nothing is written.
     """
     console = Console(file=sys.stdout)  # this one, whatever stands in its place while a tool is kept quiet
+    adapter, fewer = _sized(adapter, candidates)
     manifest = _manifest(adapter, version, dict(figures or {}))
     console.print("observe the recordings for calibration and for the proof")
     calibration, held_out = rollouts(adapter, "calibration"), rollouts(adapter, "held-out")
@@ -64,39 +69,42 @@ def package(
     attempts: list[Attempt] = []
     obstacles: list[str] = []
     golden: dict[str, Array] = {}
-    costs = PlanCosts(manifest)
+    truths = {
+        (role, size): _truths(adapter, manifest, role, size, _first(held_out[role], size))
+        for role in adapter.modules
+        for size in (None, *(fewer if role == "imagine" else ()))
+    }
     with Progress(console=console) as progress:
-        task = progress.add_task("", total=len(adapter.modules) * len(forms))
-        for role, module in adapter.modules.items():
-            specs = manifest.graph_outputs(role)
-            outputs = tuple(spec.name for spec in specs)
-            truth = [returned(adapter.name, role, specs, run(module, case)) for case in held_out[role]]
+        task = progress.add_task("", total=len(truths) * len(forms))
+        for (role, size), truth in truths.items():
+            part, cases = mf.part(role, size), _first(held_out[role], size)
+            costs = PlanCosts(manifest.sized(size))
             maker = FormMaker(
                 role,
-                module,
-                held_out[role][0],
-                outputs,
-                calibration[role],
+                adapter.modules[role],
+                cases[0],
+                tuple(truth[0]),
+                _first(calibration[role], size),
                 float_parts=adapter.float_parts,
                 full_integer=adapter.full_integer,
                 work=work,
             )
             for form in forms:
-                progress.update(task, description=f"{role} {form.format} {form.precision}")
-                graph = mf.Graph(role, form.format, form.precision, f"{role}.{form.precision}.{form.format}")
-                attempts.append(attempt(graph, maker, held_out[role], truth, costs))
+                progress.update(task, description=f"{part} {form.format} {form.precision}")
+                file = f"{part}.{form.precision}.{form.format}"
+                graph = mf.Graph(role, form.format, form.precision, file, size)
+                attempts.append(attempt(graph, maker, cases, truth, costs))
                 if attempts[-1].trouble is None:
                     writer.add(graph.file, maker.make(form))
                     if form == ("tflite", "int8"):
-                        obstacles += [f"{role}: {found}" for found in edge_tpu_obstacles(maker.make(form))]
+                        obstacles += [f"{part}: {found}" for found in edge_tpu_obstacles(maker.make(form))]
                 progress.advance(task)
             maker.forget(
                 form for form, tried in zip(forms, attempts[-len(forms) :], strict=True) if tried.trouble
             )
-            for name in held_out[role][0]:
-                golden[f"{role}/in/{name}"] = np.stack([case[name] for case in _golden(held_out[role])])
-            for name in outputs:
-                golden[f"{role}/out/{name}"] = np.stack([case[name] for case in _golden(truth)])
+            if size is None:  # the others take the first of the same candidates
+                golden |= _golden(f"{part}/in", cases)
+            golden |= _golden(f"{part}/out", truth)
     console.print(table(attempts))
     for obstacle in obstacles:
         console.print(f"not for an Edge TPU: {obstacle}", soft_wrap=True)
@@ -104,7 +112,7 @@ def package(
         if tried.trouble is not None:
             graph = tried.graph
             raise BadInput(
-                f"{adapter.name}: {graph.role} {graph.format} {graph.precision}: {tried.trouble}; nothing is written"
+                f"{adapter.name}: {graph.part} {graph.format} {graph.precision}: {tried.trouble}; nothing is written"
             )
     proofs = [tried.fidelity for tried in attempts if tried.fidelity is not None]
     buffer = io.BytesIO()
@@ -118,10 +126,43 @@ def package(
     return proofs
 
 
-def _golden(cases: list[Inputs]) -> list[Inputs]:
-    """A few cases from well inside the rollouts, where memory is not empty."""
+def _sized(adapter: Adapter, candidates: Sequence[int]) -> tuple[Adapter, list[int]]:
+    """The adapter with the largest of the sizes asked for, and the smaller ones.  Raises BadInput for one too small."""
+    sizes = sorted(set(candidates or [adapter.imagine_size.candidates]), reverse=True)
+    if sizes[-1] < adapter.planner.elites:
+        raise BadInput(
+            f"{adapter.name}: {sizes[-1]} candidates are fewer than the planner's"
+            f" {adapter.planner.elites} elites: take more"
+        )
+    size = msgspec.structs.replace(adapter.imagine_size, candidates=sizes[0])
+    return replace(adapter, imagine_size=size), sizes[1:]
+
+
+def _first(cases: list[Inputs], candidates: int | None) -> list[Inputs]:
+    """The cases for so many candidates: the first of those that there are."""
+    if candidates is None:
+        return cases
+    return [{**case, "actions": case["actions"][:candidates]} for case in cases]
+
+
+def _truths(
+    adapter: Adapter, manifest: mf.Manifest, role: mf.Role, candidates: int | None, cases: list[Inputs]
+) -> list[Inputs]:
+    """What PyTorch makes of each case."""
+    module, specs = adapter.modules[role], manifest.sized(candidates).graph_outputs(role)
+    try:
+        return [returned(adapter.name, role, specs, run(module, case)) for case in cases]
+    except BadInput as error:
+        if candidates is None:
+            raise
+        raise BadInput(f"{error}: for {candidates} candidates, imagine must take N from actions") from error
+
+
+def _golden(group: str, cases: list[Inputs]) -> dict[str, Array]:
+    """Arrays of a few cases from well inside the rollouts, where memory is not empty."""
     spacing = max(1, len(cases) // GOLDEN_CASES)
-    return cases[spacing // 2 :: spacing][:GOLDEN_CASES]
+    few = cases[spacing // 2 :: spacing][:GOLDEN_CASES]
+    return {f"{group}/{name}": np.stack([case[name] for case in few]) for name in cases[0]}
 
 
 def _manifest(adapter: Adapter, version: str, figures: dict[str, Any]) -> mf.Manifest:

@@ -96,6 +96,7 @@ class Fidelity:
                 round(max(floor, MARGIN * error), 6),
                 round(max(floor, MARGIN * self.worst_case_mean[name]), 6),
                 graph.format,
+                graph.candidates,
             )
             for name, error in self.max_error.items()
         ]
@@ -110,6 +111,7 @@ class Fidelity:
             round(max(0.0, min(1.0 - MARGIN * (1.0 - self.worst_plan.elite_overlap), 0.75)), 4),
             round(max(0.02, MARGIN * self.worst_plan.regret), 4),
             self.graph.format,
+            self.graph.candidates,
         )
 
 

@@ -31,7 +31,7 @@ from edge_wm.bundle.manifest import (
     Tolerance,
 )
 from edge_wm.bundle.write import BundleWriter
-from tests.tiny_model import UINT8, constant, model, npz, value
+from tests.tiny_model import UINT8, constant, model, npz, value, with_fewer
 
 N, H, STEP_S, TICK_S, CELLS = 32, 10, 0.2, 0.1, 40
 STATE = [value("memory", [1]), value("pose", [3])]
@@ -86,7 +86,7 @@ def observe_graph() -> onnx.ModelProto:
     )
 
 
-def imagine_graph() -> onnx.ModelProto:
+def imagine_graph(candidates: int = N) -> onnx.ModelProto:
     return model(
         [
             node("Gather", "actions first", "v", axis=2),
@@ -121,8 +121,8 @@ def imagine_graph() -> onnx.ModelProto:
             node("Add", "square_x square_y", "square"),
             node("Sqrt", "square", "value"),
         ],
-        [*STATE, value("actions", [N, H, 2]), value("goal", [2])],
-        [value("imagined_pose", [N, H, 3]), value("value", [N])],
+        [*STATE, value("actions", [candidates, H, 2]), value("goal", [2])],
+        [value("imagined_pose", [candidates, H, 3]), value("value", [candidates])],
         [
             floats("step", STEP_S),
             *(
@@ -192,14 +192,21 @@ def observe_graph_with_memory(*nodes: onnx.NodeProto) -> onnx.ModelProto:
 
 
 def write_blind(
-    directory: Path, precision: Precision = "int8", observe: onnx.ModelProto | None = None
+    directory: Path,
+    precision: Precision = "int8",
+    observe: onnx.ModelProto | None = None,
+    fewer: int | None = None,
 ) -> Path:
-    """Write the bundle; the graphs are called ``precision`` whatever they are made of."""
+    """Write the bundle, also for plans of ``fewer`` candidates; graphs are called ``precision`` whatever they are made of."""
     writer = BundleWriter(directory)
     for role, make in GRAPHS.items():
         graph = observe if role == "observe" and observe is not None else make()
         writer.add(f"{role}.{precision}.onnx", graph.SerializeToString())
     writer.add("golden.npz", npz({}))
     writer.add("MODEL_CARD.md", b"# blind\n")
-    writer.finish(manifest(precision))
+    whole = manifest(precision)
+    if fewer is not None:
+        writer.add(f"imagine-{fewer}.{precision}.onnx", imagine_graph(fewer).SerializeToString())
+        whole = with_fewer(whole, fewer)
+    writer.finish(whole)
     return directory

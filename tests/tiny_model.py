@@ -85,7 +85,7 @@ def observe_graph() -> onnx.ModelProto:
     )
 
 
-def imagine_graph() -> onnx.ModelProto:
+def imagine_graph(candidates: int = N) -> onnx.ModelProto:
     return model(
         [
             helper.make_node("MatMul", ["actions", "turn"], ["motion"]),
@@ -94,8 +94,8 @@ def imagine_graph() -> onnx.ModelProto:
             helper.make_node("Gather", ["goal", "first"], ["goal_x"]),
             helper.make_node("Add", ["total", "goal_x"], ["value"]),
         ],
-        [value("memory", [5]), value("pose", [3]), value("actions", [N, H, 2]), value("goal", [2])],
-        [value("imagined_pose", [N, H, 3]), value("value", [N])],
+        [value("memory", [5]), value("pose", [3]), value("actions", [candidates, H, 2]), value("goal", [2])],
+        [value("imagined_pose", [candidates, H, 3]), value("value", [candidates])],
         [
             constant("turn", TURN),
             constant("axes", np.array([1, 2], dtype=np.int64)),
@@ -145,6 +145,45 @@ def golden(cases: int = 3) -> dict[str, np.ndarray]:
         "decode/in/pose": pose,
         "decode/out/brightness": 2 * memory,
     }
+
+
+FEWER = 2
+"""Candidates of the smaller size of a bundle that has two."""
+
+
+def golden_with_fewer(cases: int = 3) -> dict[str, np.ndarray]:
+    arrays = golden(cases)
+    own = {name: arrays[f"imagine/out/{name}"][:, :FEWER] for name in ("imagined_pose", "value")}
+    return {**arrays, **{f"imagine-{FEWER}/out/{name}": array for name, array in own.items()}}
+
+
+def with_fewer(whole: Manifest, candidates: int = FEWER) -> Manifest:
+    """The manifest of a bundle that also plans with so many ``candidates``."""
+    of_imagine = [graph for graph in whole.graphs if graph.role == "imagine"]
+    graphs = [
+        msgspec.structs.replace(
+            graph, candidates=candidates, file=f"imagine-{candidates}.{graph.precision}.onnx"
+        )
+        for graph in of_imagine
+    ]
+    tolerances = [
+        msgspec.structs.replace(tolerance, candidates=candidates)
+        for tolerance in whole.golden.tolerances
+        if tolerance.role == "imagine"
+    ]
+    vectors = msgspec.structs.replace(whole.golden, tolerances=(*whole.golden.tolerances, *tolerances))
+    return msgspec.structs.replace(whole, graphs=(*whole.graphs, *graphs), golden=vectors)
+
+
+def write_tiny_with_fewer(directory: Path, precision: Precision = "fp32") -> Path:
+    """A bundle of two sizes: plans of ``N`` and of ``FEWER`` candidates."""
+    writer = BundleWriter(directory)
+    graph = imagine_graph(FEWER).SerializeToString()
+    sized = {f"imagine-{FEWER}.{precision}.onnx": graph, "golden.npz": npz(golden_with_fewer())}
+    for path, data in {**files(precision), **sized}.items():
+        writer.add(path, data)
+    writer.finish(with_fewer(manifest(precision)))
+    return directory
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:

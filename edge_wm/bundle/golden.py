@@ -7,8 +7,10 @@ import zipfile
 import zlib
 from typing import NamedTuple
 
+import numpy as np
+
 from edge_wm.bundle.load import MAX_FILE_BYTES, Array, Bundle, array_from_npy
-from edge_wm.bundle.manifest import Role
+from edge_wm.bundle.manifest import Role, part
 from edge_wm.engines.engine import TensorSpec
 from edge_wm.errors import BadInput, one_line
 
@@ -37,14 +39,21 @@ class Golden:
         self._where = str(bundle.directory / bundle.manifest.golden.file)
         self._arrays = read_npz(bundle.read(bundle.manifest.golden.file), self._where)
 
-    def cases(self, role: Role) -> list[Case]:
+    def cases(self, role: Role, candidates: int | None = None) -> list[Case]:
         """The cases of one role; there is at least one.
+
+        Args:
+            role: of the graph.
+            candidates: of the graph; fewer than the bundle's own are the first of them.
 
         Raises:
             BadInput: the arrays are not what the manifest says.
         """
         inputs = self._stacked(f"{role}/in", self._manifest.graph_inputs(role))
-        outputs = self._stacked(f"{role}/out", self._manifest.graph_outputs(role))
+        if candidates is not None:
+            inputs["actions"] = np.ascontiguousarray(inputs["actions"][:, :candidates])
+        sized = self._manifest.sized(candidates)
+        outputs = self._stacked(f"{part(role, candidates)}/out", sized.graph_outputs(role))
         counts = {len(array) for array in (*inputs.values(), *outputs.values())}
         if len(counts) != 1:
             raise BadInput(f"{self._where}: {role}: arrays have different numbers of cases")

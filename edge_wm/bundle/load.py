@@ -73,23 +73,40 @@ class Bundle:
         """Whether the bytes of this file were kept."""
         return path in self._content
 
-    def graph(self, role: Role, precision: Precision, format: Format = "onnx") -> Graph:
-        """The graph of that role, precision and format.  Raises BadInput naming what the bundle has instead."""
-        for graph in self.manifest.graphs:
-            if (graph.role, graph.precision, graph.format) == (role, precision, format):
+    def graph(
+        self, role: Role, precision: Precision, format: Format = "onnx", candidates: int | None = None
+    ) -> Graph:
+        """The graph of that role, precision and format, for so many candidates if it is ``imagine``'s.
+
+        Raises:
+            BadInput: there is none; the message names what the bundle has instead.
+        """
+        of_role = [graph for graph in self.manifest.graphs if graph.role == role]
+        of_size = [graph for graph in of_role if self._takes(graph, candidates)]
+        if not of_size:
+            raise BadInput(
+                f"{self.directory}: no graph for {role} of {candidates} candidates"
+                f" (this bundle has: {', '.join(map(str, self.manifest.sizes))})"
+            )
+        for graph in of_size:
+            if (graph.precision, graph.format) == (precision, format):
                 return graph
-        have = ", ".join(
-            sorted(g.precision for g in self.manifest.graphs if g.role == role and g.format == format)
-        )
+        have = ", ".join(sorted(graph.precision for graph in of_size if graph.format == format))
+        part = of_size[0].part
         raise BadInput(
-            f"{self.directory}: no {precision} {format} graph for {role} (this bundle has: {have or 'none'})"
+            f"{self.directory}: no {precision} {format} graph for {part} (this bundle has: {have or 'none'})"
         )
 
-    def only(self, precision: Precision, format: Format) -> Bundle:
-        """The same bundle without its golden vectors and the bytes of the graphs in other forms."""
-        wanted = (precision, format)
-        others = {graph.file for graph in self.manifest.graphs if (graph.precision, graph.format) != wanted}
-        dropped = {*others, self.manifest.golden.file}
+    def _takes(self, graph: Graph, candidates: int | None) -> bool:
+        own = self.manifest.imagine.candidates
+        return graph.role != "imagine" or (graph.candidates or own) == (candidates or own)
+
+    def only(self, precision: Precision, format: Format, candidates: int | None = None) -> Bundle:
+        """The same bundle without its golden vectors and the bytes of the graphs in other forms and sizes."""
+        dropped = {self.manifest.golden.file}
+        for graph in self.manifest.graphs:
+            if (graph.precision, graph.format) != (precision, format) or not self._takes(graph, candidates):
+                dropped.add(graph.file)
         kept = {path: data for path, data in self._content.items() if path not in dropped}
         return replace(self, _content=kept)
 
@@ -163,7 +180,8 @@ def load_bundle(
         data = _read_checked(directory, entry)
         graph = graphs.get(entry.path)
         if graph is not None:
-            inputs, outputs = manifest.graph_inputs(graph.role), manifest.graph_outputs(graph.role)
+            sized = manifest.sized(graph.candidates)
+            inputs, outputs = sized.graph_inputs(graph.role), sized.graph_outputs(graph.role)
             check_graph = _GUARDS[graph.format]
             summaries[entry.path] = check_graph(data, str(directory / entry.path), inputs, outputs)
         if entry.path in keep:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 from edge_wm.engines.engine import TensorSpec
@@ -34,12 +35,13 @@ Positive = Annotated[float, Meta(ge=1e-9, le=1e9)]  # neither it nor what it div
 NotNegative = Annotated[float, Meta(ge=0.0, le=1e9)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
+Candidates = Annotated[int, Meta(ge=1, le=65536)]
 
 
 class Imagine(Struct, frozen=True, forbid_unknown_fields=True):
     """Size of one call of the imagine graph: ``candidates`` (N) sequences of ``horizon`` (H) steps of ``step_s``."""
 
-    candidates: Annotated[int, Meta(ge=1, le=65536)]
+    candidates: Candidates
     horizon: Annotated[int, Meta(ge=1, le=1024)]
     step_s: Positive
 
@@ -95,13 +97,27 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
     description: Text = ""
 
 
-class Graph(Struct, frozen=True, forbid_unknown_fields=True):
-    """One executable form of one role.  All forms of a role have the same inputs and outputs."""
+class Graph(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One executable form of one role.  All forms of a role have the same inputs and outputs.
+
+    ``candidates`` is for graphs of ``imagine`` that take fewer than ``imagine.candidates``.
+    """
 
     role: Role
     format: Format
     precision: Precision
     file: FilePath
+    candidates: Candidates | None = None
+
+    @property
+    def part(self) -> str:
+        """What of the model it is: its role, and its size if that is not the bundle's own, such as ``imagine-16``."""
+        return part(self.role, self.candidates)
+
+
+def part(role: Role, candidates: int | None = None) -> str:
+    """See ``Graph.part``."""
+    return role if candidates is None else f"{role}-{candidates}"
 
 
 class PlannerDefaults(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,8 +140,11 @@ class PlannerDefaults(Struct, frozen=True, forbid_unknown_fields=True):
     method: Literal["icem", "mppi", "cem"] = "icem"
 
 
-class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
-    """How far one output may be from its golden value; ``output`` may be ``*`` for every output not named."""
+class Tolerance(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How far one output may be from its golden value; ``output`` may be ``*`` for every output not named.
+
+    ``candidates`` is that of the graph.
+    """
 
     role: Role
     precision: Precision
@@ -133,23 +152,29 @@ class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
     max_abs: NotNegative
     mean_abs: NotNegative
     format: Format = "onnx"
+    candidates: Candidates | None = None
 
 
-class PlanTolerance(Struct, frozen=True, forbid_unknown_fields=True):
-    """How unlike the trained model a form of ``imagine`` may rank candidates: ``edge_wm.bundle.agreement``."""
+class PlanTolerance(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How unlike the trained model a form of ``imagine`` may rank candidates: ``edge_wm.bundle.agreement``.
+
+    ``candidates`` is that of the graph.
+    """
 
     precision: Precision
     min_spearman: Annotated[float, Meta(ge=-1.0, le=1.0)]
     min_elite_overlap: Fraction
     max_regret: NotNegative
     format: Format = "onnx"
+    candidates: Candidates | None = None
 
 
 class GoldenVectors(Struct, frozen=True, forbid_unknown_fields=True):
     """Recorded inputs and the outputs of the trained model for them.
 
     ``file`` is an ``.npz`` with keys ``<role>/in/<input>`` and ``<role>/out/<output>``; every array has the
-    cases stacked along a new first axis.
+    cases stacked along a new first axis.  Graphs for fewer candidates have outputs of their own,
+    ``imagine-<candidates>/out/<output>``, for the first of the same actions.
     """
 
     file: FilePath
@@ -188,7 +213,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     state: Annotated[tuple[StateTensor, ...], Meta(min_length=1, max_length=64)]
     goal: GoalSpec | None
     heads: Annotated[tuple[Head, ...], Meta(max_length=64)]
-    graphs: Annotated[tuple[Graph, ...], Meta(min_length=1, max_length=18)]
+    graphs: Annotated[tuple[Graph, ...], Meta(min_length=1, max_length=64)]
     planner: PlannerDefaults
     golden: GoldenVectors
     latency_budget_ms: Positive
@@ -200,6 +225,22 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def ticks_per_step(self) -> int:
         """How many control ticks one imagined step lasts."""
         return round(self.imagine.step_s / self.tick_s)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of candidates that there are ``imagine`` graphs for, the bundle's own first, then ever fewer."""
+        found = {
+            graph.candidates or self.imagine.candidates for graph in self.graphs if graph.role == "imagine"
+        }
+        return tuple(sorted(found, reverse=True))
+
+    def sized(self, candidates: int | None) -> Manifest:
+        """The manifest of the same model for plans of so many candidates; None are the bundle's own."""
+        if candidates is None:
+            return self
+        return msgspec.structs.replace(
+            self, imagine=msgspec.structs.replace(self.imagine, candidates=candidates)
+        )
 
     def graph_inputs(self, role: Role) -> tuple[TensorSpec, ...]:
         """The inputs that every graph of ``role`` has."""
@@ -231,14 +272,16 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The tolerance of one output of ``graph``: its own, else the one for ``*``, else None."""
         for wanted in (output, "*"):
             for tolerance in self.golden.tolerances:
-                key = (tolerance.role, tolerance.precision, tolerance.format, tolerance.output)
-                if key == (graph.role, graph.precision, graph.format, wanted):
+                key = (tolerance.role, tolerance.precision, tolerance.format, tolerance.candidates)
+                own = (graph.role, graph.precision, graph.format, graph.candidates)
+                if key == own and tolerance.output == wanted:
                     return tolerance
         return None
 
     def plan_tolerance(self, graph: Graph) -> PlanTolerance | None:
         """How unlike the trained model ``graph`` may rank candidates; None if nothing is said, or it ranks none."""
         for tolerance in self.golden.plans:
-            if (tolerance.precision, tolerance.format) == (graph.precision, graph.format):
+            key = (tolerance.precision, tolerance.format, tolerance.candidates)
+            if key == (graph.precision, graph.format, graph.candidates):
                 return tolerance if graph.role == "imagine" else None
         return None

@@ -114,10 +114,11 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
         "planner.costs: terminal is the distance to a goal, and the model takes none: leave it out",
     )
 
-    sizes = {"N": m.imagine.candidates, "H": m.imagine.horizon, "A": width}
-    for spec in m.graph_outputs("imagine"):
-        read = tuple(sizes.get(str(size), size) for size in OUTCOMES.get(spec.name, spec.shape))
-        yield spec.shape == read, f"heads: imagine gives {spec}; the planner reads it as {list(read)}"
+    for candidates in sorted({m.imagine.candidates, *m.sizes}, reverse=True):
+        sizes = {"N": candidates, "H": m.imagine.horizon, "A": width}
+        for spec in m.sized(candidates).graph_outputs("imagine"):
+            read = tuple(sizes.get(str(size), size) for size in OUTCOMES.get(spec.name, spec.shape))
+            yield spec.shape == read, f"heads: imagine gives {spec}; the planner reads it as {list(read)}"
 
     for tensor in m.state:
         fits = tensor.shape[-2:] == (m.imagine.horizon, width) and len(tensor.shape) in (2, 3)
@@ -138,20 +139,34 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
         f"inputs and outputs of the graphs add up to more than {MAX_BORDER_BYTES >> 20} MiB",
     )
 
-    keys = [(graph.role, graph.format, graph.precision) for graph in m.graphs]
+    for graph in m.graphs:
+        if graph.candidates is None:
+            continue
+        what = f"graphs: {graph.part} {graph.format} {graph.precision}: candidates {graph.candidates}"
+        yield graph.role == "imagine", f"{what}: only imagine takes candidates"
+        yield (
+            graph.candidates < m.imagine.candidates,
+            f"{what} must be below imagine.candidates {m.imagine.candidates}, which is meant where none are said",
+        )
+        yield (
+            graph.candidates >= m.planner.elites,
+            f"{what} are fewer than the planner's {m.planner.elites} elites",
+        )
+    keys = [(graph.part, graph.format, graph.precision) for graph in m.graphs]
     for key in keys:
         yield keys.count(key) == 1, f"graphs: {' '.join(key)} is listed twice"
     graph_files = [graph.file for graph in m.graphs]
     for path in graph_files:
         yield graph_files.count(path) == 1, f"graphs: {path!r} is named by two graphs"
     for role in ("observe", "imagine"):
-        yield any(g.role == role for g in m.graphs), f"graphs: there is no {role} graph"
+        there = any((g.role, g.candidates) == (role, None) for g in m.graphs)
+        yield there, f"graphs: there is no {role} graph"
     for graph in m.graphs:
         outputs = m.graph_outputs(graph.role)
         yield bool(outputs), f"heads: none for role {graph.role}, but there is a {graph.role} graph"
         for spec in outputs:
             found = m.tolerance(graph, spec.name) is not None
-            yield found, f"golden.tolerances: none for {graph.role} {graph.precision} output {spec.name}"
+            yield found, f"golden.tolerances: none for {graph.part} {graph.precision} output {spec.name}"
 
     listed = [entry.path for entry in m.files]
     for path in listed:

@@ -10,7 +10,7 @@ import numpy as np
 from edge_wm.bundle.agreement import Agreement, PlanCosts
 from edge_wm.bundle.golden import Case, Golden
 from edge_wm.bundle.load import Array, Bundle
-from edge_wm.bundle.manifest import Format, Graph, Manifest, Precision, Role
+from edge_wm.bundle.manifest import Format, Graph, Manifest, Precision, Role, part
 from edge_wm.engines.engine import EngineError, load_engine
 from edge_wm.engines.execution import Execution
 from edge_wm.engines.placement import Placement, placement
@@ -36,10 +36,11 @@ class GoldenCheck:
     mean_abs: float
     allowed_max_abs: float
     allowed_mean_abs: float
+    candidates: int | None = None
 
     def __str__(self) -> str:
         return (
-            f"{self.role:8}{self.format:7}{self.precision:6}{self.output:22}"
+            f"{part(self.role, self.candidates):7} {self.format:7}{self.precision:6}{self.output:22}"
             f" max {self.max_abs:<9.3g} (<= {self.allowed_max_abs:<8.3g})"
             f" mean {self.mean_abs:<9.3g} (<= {self.allowed_mean_abs:<8.3g}) over {self.cases} cases"
         )
@@ -69,10 +70,11 @@ class PlanCheck:
     min_spearman: float
     min_elite_overlap: float
     max_regret: float
+    candidates: int | None = None
 
     def __str__(self) -> str:
         return (
-            f"{self.role:8}{self.format:7}{self.precision:6}{'plans':22}"
+            f"{part(self.role, self.candidates):7} {self.format:7}{self.precision:6}{'plans':22}"
             f" spearman {self.spearman:.4f} (>= {self.min_spearman:.4f})"
             f" elite overlap {self.elite_overlap:.3f} (>= {self.min_elite_overlap:.3f})"
             f" regret {self.regret:.3g} (<= {self.max_regret:.3g}) in the worst of {self.cases} cases"
@@ -126,13 +128,13 @@ def verify_execution(bundle: Bundle, execution: Execution, golden: Golden) -> Pl
     """
     placements = []
     for role in CONTROL_PATH:
-        graph = bundle.graph(role, execution.precision, execution.format)
+        graph = bundle.graph(role, execution.precision, execution.format, execution.candidates)
         for check in _verify_graph(bundle, graph, golden, execution):
             if not check.passed:
                 raise BadInput(f"is another model here: {check}")
         if execution.accelerator != "cpu":
             try:
-                inputs = golden.cases(role)[0].inputs
+                inputs = golden.cases(role, graph.candidates)[0].inputs
                 placements.append(placement(bundle.read(graph.file), execution, inputs))
             except EngineError as error:
                 raise BadInput(f"{bundle.directory / graph.file}: {error}") from None
@@ -142,16 +144,14 @@ def verify_execution(bundle: Bundle, execution: Execution, golden: Golden) -> Pl
 def _verify_graph(
     bundle: Bundle, graph: Graph, golden: Golden, execution: Execution
 ) -> list[GoldenCheck | PlanCheck]:
-    cases = golden.cases(graph.role)
+    cases = golden.cases(graph.role, graph.candidates)
     try:
         engine = load_engine(bundle.read(graph.file), execution)
         found = [{name: array.copy() for name, array in engine.run(case.inputs).items()} for case in cases]
     except EngineError as error:
         raise BadInput(f"{bundle.directory / graph.file}: {error}") from None
-    return [
-        *_number_checks(bundle.manifest, graph, cases, found),
-        *_plan_checks(bundle.manifest, graph, cases, found),
-    ]
+    sized = bundle.manifest.sized(graph.candidates)
+    return [*_number_checks(sized, graph, cases, found), *_plan_checks(sized, graph, cases, found)]
 
 
 def _number_checks(
@@ -177,6 +177,7 @@ def _number_checks(
             mean,
             allowed.max_abs,
             allowed.mean_abs,
+            graph.candidates,
         )
 
 
@@ -200,4 +201,5 @@ def _plan_checks(
         bounds.min_spearman,
         bounds.min_elite_overlap,
         bounds.max_regret,
+        graph.candidates,
     )

@@ -33,6 +33,7 @@ def command(
     goals: int,
     model: Path,
     precision: Precision | None,
+    candidates: int | None,
     seed: int,
     fast: bool,
     no_view: bool,
@@ -51,7 +52,7 @@ def command(
     options = RunOptions(runs, not no_view, not no_pictures, fast, json_file)
     clock = options.clock()
     robot = load_robot()
-    pilot = Pilot(robot, model, clock, execution=execution(robot, precision), seed=seed)
+    pilot = Pilot(robot, model, clock, execution=execution(robot, precision, candidates), seed=seed)
     manifest = pilot.model.manifest
     click.echo(
         f"{manifest.name} {manifest.version} ({pilot.execution}) drives to {goals} goals it has never seen"

@@ -67,6 +67,7 @@ def command(
     start: tuple[float, float, float] | None,
     model: Path,
     precision: Precision | None,
+    candidates: int | None,
     seed: int,
     fast: bool,
     no_view: bool,
@@ -90,7 +91,7 @@ def command(
 
     options = RunOptions(runs, not no_view, not no_pictures, fast, json_file)
     clock = options.clock()
-    pilot = Pilot(described, model, clock, execution=execution(described, precision), seed=seed)
+    pilot = Pilot(described, model, clock, execution=execution(described, precision, candidates), seed=seed)
     if world is None:
         task = task_in_generated_world(DEFAULT_KIND, seed, goal)
     else:

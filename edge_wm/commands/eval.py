@@ -27,6 +27,12 @@ MOST_EPISODES = 1_000_000
 @click.option("--precision", type=click.Choice(["int8", "fp32", "fp16"]), default="int8", show_default=True)
 @click.option("--format", type=click.Choice(["onnx", "tflite"]), default="onnx", show_default=True)
 @click.option(
+    "--candidates",
+    metavar="N",
+    type=click.IntRange(1, 65536),
+    help="Of a plan; default: the bundle's own number.",
+)
+@click.option(
     "--episodes",
     metavar="N",
     type=click.IntRange(1, MOST_EPISODES),
@@ -59,6 +65,7 @@ def command(
     model: Path | None,
     precision: str,
     format: str,
+    candidates: int | None,
     episodes: int | None,
     seed: int,
     jobs: int | None,
@@ -80,6 +87,7 @@ def command(
         model=model,
         precision=precision,  # type: ignore[arg-type]
         format=format,  # type: ignore[arg-type]
+        candidates=candidates,
         seed=seed,
         robot=robot,
     )

@@ -80,11 +80,13 @@ def inspect(directory: Path, json_file: Path | None) -> int:
 
 def _description(bundle: Bundle) -> list[str]:
     m = bundle.manifest
+    fewer = ", ".join(map(str, m.sizes[1:]))
     lines = [
         f"{m.name} {m.version} for {m.robot_kind}",
         f"  sha256       {bundle.sha256}",
         f"  tick         {m.tick_s:g} s, budget {m.latency_budget_ms:g} ms",
-        f"  imagine      {m.imagine.candidates} candidates x {m.imagine.horizon} steps of {m.imagine.step_s:g} s",
+        f"  imagine      {m.imagine.candidates} candidates x {m.imagine.horizon} steps of {m.imagine.step_s:g} s"
+        + (f", or {fewer} candidates" if fewer else ""),
         "observation",
     ]
     lines += [
@@ -111,7 +113,7 @@ def _description(bundle: Bundle) -> list[str]:
     lines.append("graphs")
     for graph in m.graphs:
         lines.append(
-            f"  {graph.role:9}{graph.precision:6}{graph.format:7}{_size(bundle, graph) / 1024:8.1f} KiB"
+            f"  {graph.part:14}{graph.precision:6}{graph.format:7}{_size(bundle, graph) / 1024:8.1f} KiB"
         )
         summary = bundle.graphs.get(graph.file)
         if summary is not None:

@@ -33,6 +33,12 @@ _OPTIONS = (
         help="Of the graphs; default: what `edge-wm profile` chose here, else the board file's.",
     ),
     click.option(
+        "--candidates",
+        metavar="N",
+        type=click.IntRange(1, 65536),
+        help="Of a plan, one of the bundle's sizes; default: as for --precision, else the bundle's own.",
+    ),
+    click.option(
         "--seed",
         metavar="S",
         type=click.IntRange(0, 9999),
@@ -64,6 +70,8 @@ def run_options(command: Decorated) -> Decorated:
     return command
 
 
-def execution(robot: Robot, precision: Precision | None) -> Execution | None:
+def execution(robot: Robot, precision: Precision | None, candidates: int | None) -> Execution | None:
     """How the person at the keyboard wants the model to be run, the board file's way otherwise; None if they do not say."""
-    return None if precision is None else msgspec.structs.replace(robot.board.engine, precision=precision)
+    said = {"precision": precision, "candidates": candidates}
+    said = {name: value for name, value in said.items() if value is not None}
+    return msgspec.structs.replace(robot.board.engine, **said) if said else None

@@ -67,7 +67,7 @@ class Pilot:
         asked = execution or remembered(loaded.sha256) or robot.board.engine
         self.execution, self.fell_back = accelerated_or_not(loaded, asked)
         form = (self.execution.precision, self.execution.format)
-        self.model = WorldModel(loaded.only(*form), self.execution)
+        self.model = WorldModel(loaded.only(*form, self.execution.candidates), self.execution)
         self.policy = planning_policy(self.model, robot.limits, clock, seed)
         self._supervisor = Supervisor(SupervisorConfig.from_robot(robot), robot.rates.tick_s)
         self._clock = clock

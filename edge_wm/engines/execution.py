@@ -28,6 +28,7 @@ class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         engine_cache: with ``accelerator = "tensorrt"``: folder in which built engines are kept.
         spin: whether threads that wait for the next operator burn CPU to be there sooner, until the graph is done; for
             ONNX graphs on several threads of the CPU.
+        candidates: of one plan, one of the sizes that the bundle has; None: as many as the bundle says.
 
     Raises:
         ValueError: values that are each possible contradict each other.
@@ -40,6 +41,7 @@ class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delegate: str | None = None
     engine_cache: str | None = None
     spin: bool = False
+    candidates: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
 
     def __post_init__(self) -> None:
         possible = ACCELERATORS[self.format]
@@ -62,7 +64,8 @@ class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __str__(self) -> str:
         threads = f"{self.threads}{' spinning' if self.spin else ''} thread{'s' if self.threads > 1 else ''}"
-        form = f"{self.format} {self.precision}, {threads}"
+        size = "" if self.candidates is None else f", {self.candidates} candidates"
+        form = f"{self.format} {self.precision}, {threads}{size}"
         return form if self.accelerator == "cpu" else f"{form}, {self.accelerated_by}"
 
     @property
@@ -72,4 +75,4 @@ class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def on_cpu(self) -> Execution:
         """The same form on the CPU alone."""
-        return Execution(self.format, self.precision, self.threads)
+        return Execution(self.format, self.precision, self.threads, candidates=self.candidates)

@@ -25,6 +25,7 @@ def make_settings(
     model: Path | None = None,
     precision: Precision = "int8",
     format: Format = "onnx",
+    candidates: int | None = None,
     seed: int = 0,
     robot: Path = DEFAULT_ROBOT,
 ) -> tuple[Settings, list[Task]]:
@@ -47,7 +48,9 @@ def make_settings(
         return settings, tasks
     if model is None:
         raise BadInput(f"--policy {policy} drives by a model: name its bundle with --model DIR")
-    settings = msgspec.structs.replace(settings, model=str(model), precision=precision, format=format)
+    settings = msgspec.structs.replace(
+        settings, model=str(model), precision=precision, format=format, candidates=candidates
+    )
     loaded = load_model(settings)
     assert loaded is not None
     return msgspec.structs.replace(settings, model_sha256=loaded.sha256), tasks
@@ -68,6 +71,7 @@ def evaluate_once(settings: Settings, tasks: list[Task], count: int, jobs: int, 
             report.policy,
             report.format,
             report.precision,
+            report.candidates,
             report.model_sha256,
             report.tasks_sha256,
             report.seed,
@@ -76,6 +80,7 @@ def evaluate_once(settings: Settings, tasks: list[Task], count: int, jobs: int, 
             settings.policy,
             settings.format,
             settings.precision,
+            settings.candidates,
             settings.model_sha256,
             settings.tasks_sha256,
             settings.seed,

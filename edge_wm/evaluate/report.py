@@ -68,6 +68,7 @@ class Report(msgspec.Struct, frozen=True):
     tasks_sha256: str
     comparison: Comparison | None = None
     format: str = "onnx"
+    candidates: int | None = None
 
 
 def make_report(
@@ -85,6 +86,7 @@ def make_report(
         settings.tasks_sha256,
         comparison,
         settings.format,
+        settings.candidates,
     )
 
 

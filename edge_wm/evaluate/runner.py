@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True):
         model: bundle, and its hash; None for a policy without a model.
         precision: of the model's graphs.
         format: of the model's graphs.
+        candidates: of a plan; None: the bundle's own.
         robot: robot file.
     """
 
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
     precision: Precision | None = None
     format: Format = "onnx"
     robot: str = str(DEFAULT_ROBOT)
+    candidates: int | None = None
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -148,7 +150,7 @@ def load_model(settings: Settings) -> WorldModel | None:
         Path(settings.model), roles=("observe", "imagine"), precisions=(precision,), golden=False
     )
     refuse_misfit(load_robot(settings.robot), bundle)
-    return WorldModel(bundle, Execution(settings.format, precision))
+    return WorldModel(bundle, Execution(settings.format, precision, candidates=settings.candidates))
 
 
 _worker: Worker | str | None = None

@@ -48,8 +48,8 @@ class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
     accelerated: float | None = None
 
 
-def ways(manifest: Manifest, cores: int, board: Execution) -> list[Execution]:
-    """Every format and precision of the bundle, on the CPU and on each accelerator that this machine may have.
+def ways(manifest: Manifest, cores: int, board: Execution, candidates: int | None = None) -> list[Execution]:
+    """Every format and precision of one size of plan, on the CPU and on each accelerator that this machine may have.
 
     Those that use threads are tried with one thread and with each power of two up to ``cores``, and several threads of
     the CPU in ONNX Runtime also spinning.
@@ -58,19 +58,35 @@ def ways(manifest: Manifest, cores: int, board: Execution) -> list[Execution]:
         manifest: of the bundle.
         cores: of this machine.
         board: the board file's, which alone knows where a delegate or a cache for engines is.
+        candidates: of a plan; None: the bundle's own.
     """
-    forms = sorted({(graph.format, graph.precision) for graph in manifest.graphs if graph.role == "imagine"})
+    forms = sorted(
+        (graph.format, graph.precision)
+        for graph in manifest.graphs
+        if (graph.role, graph.candidates) == ("imagine", candidates)
+    )
     threads = [count for count in (1, 2, 4, 8, 16) if count <= max(1, cores)]
     found = []
     for format, precision in forms:
         for accelerator in ("cpu", *_accelerators(format, board)):
             own = board if board.accelerator == accelerator else Execution()
             found += [
-                Execution(format, precision, count, accelerator, own.delegate, own.engine_cache)
+                Execution(
+                    format,
+                    precision,
+                    count,
+                    accelerator,
+                    own.delegate,
+                    own.engine_cache,
+                    candidates=candidates,
+                )
                 for count in (threads if accelerator in ON_CPU_CORES else [1])
             ]
             if (format, accelerator) == ("onnx", "cpu"):
-                found += [Execution(format, precision, count, spin=True) for count in threads[1:]]
+                found += [
+                    Execution(format, precision, count, spin=True, candidates=candidates)
+                    for count in threads[1:]
+                ]
     return found
 
 
@@ -125,8 +141,8 @@ class _Driver:
     """Observes and plans again and again from golden inputs, and keeps the times."""
 
     def __init__(self, bundle: Bundle, execution: Execution, golden: Golden) -> None:
-        manifest = bundle.manifest
         self._model = WorldModel(bundle, execution)
+        manifest = self._model.manifest
         limits = ActionLimits(manifest.action.low, manifest.action.high)
         self._planner = ICEM(self._model, PlannerConfig.from_manifest(manifest), limits)
         self._seen = golden.cases("observe")[0].inputs

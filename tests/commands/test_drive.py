@@ -124,6 +124,17 @@ def test_an_accelerator_that_cannot_be_used_is_told_and_written_down(
     assert "warning" not in capsys.readouterr().out
 
 
+def test_the_size_of_a_plan_can_be_asked_for_and_is_written_down(
+    drive, refused, room: Path, tmp_path: Path
+) -> None:
+    sized = write_blind(tmp_path / "sized", fewer=8)
+    assert "no graph for imagine of 7 candidates (this bundle has: 32, 8)" in refused(
+        drive("--model", sized, "--candidates", "7", "--world", room, *TO_GOAL)
+    )
+    assert drive("--model", sized, "--candidates", "8", "--world", room, *TO_GOAL) == 0
+    assert summary_of(tmp_path)["facts"]["execution"] == "onnx int8, 1 thread, 8 candidates"
+
+
 def test_every_tick_tells_observe_and_plan_as_parts_of_the_whole(drive, room: Path, tmp_path: Path) -> None:
     assert drive("--world", room, *TO_GOAL) == 0
     rows = [json.loads(line) for line in (only_run(tmp_path) / "ticks.jsonl").read_text().splitlines()]

@@ -71,6 +71,22 @@ def test_the_same_seed_gives_the_same_file_and_tasks_come_round_with_another_rob
     assert first["path_m"] != third["path_m"]
 
 
+def test_a_model_plans_with_as_many_candidates_as_are_asked_for(
+    worlds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(write_blind(tmp_path / "blind", fewer=8)), "--candidates"]
+    file = tmp_path / "out.json"
+    assert evaluate(worlds, file, *words, "8", policy="world-model", episodes=1) == 0
+    assert json.loads(file.read_text())["candidates"] == 8
+    settings, _ = evaluation.make_settings(
+        worlds, "world-model", model=tmp_path / "blind", candidates=8, precision="int8"
+    )
+    model = runner.load_model(settings)
+    assert model is not None and model.manifest.imagine.candidates == 8
+    assert evaluate(worlds, file, *words, "7", policy="world-model", episodes=1) == EXIT_BAD_INPUT
+    assert "no graph for imagine of 7 candidates" in capsys.readouterr().err
+
+
 def test_two_processes_find_the_same_as_one(worlds: Path, tmp_path: Path) -> None:
     assert evaluate(worlds, tmp_path / "one.json") == 0
     assert evaluate(worlds, tmp_path / "two.json", "--jobs", "2") == 0

@@ -69,13 +69,28 @@ def driven(model: WorldModel) -> dict[Role, list[Inputs]]:
 
 
 @pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where finished graphs of the model are kept, for bundles of it that have some of them too."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(scope="session")
 def bundle(
-    model: WorldModel, driven: dict[Role, list[Inputs]], tmp_path_factory: pytest.TempPathFactory
+    model: WorldModel,
+    driven: dict[Role, list[Inputs]],
+    graphs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The model, packaged."""
     directory = tmp_path_factory.mktemp("models") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package, "rollouts", lambda *_: driven)
         patch.setattr(package, "check_splits", lambda *_: None)  # one drive serves for both
-        package.package(shipped.adapter(model), directory, version="0.0.1", figures={"SPL on nothing": 0.5})
+        package.package(
+            shipped.adapter(model),
+            directory,
+            version="0.0.1",
+            figures={"SPL on nothing": 0.5},
+            work=graphs,
+        )
     return directory
