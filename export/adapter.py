@@ -160,9 +160,11 @@ def load_adapter(file: Path, checkpoint: Path | None) -> Adapter:
         )
     try:
         made = make(checkpoint)
-    except (MemoryError, OSError):  # an OSError names the file, such as a checkpoint that there is not
+    except MemoryError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise  # it names the file, such as a checkpoint that there is not
         raise own_fault(f"{file}: adapter({checkpoint}) failed", error) from error
     if not isinstance(made, Adapter):
         raise BadInput(f"{file}: adapter() returned {type(made).__name__}, not an export.adapter.Adapter")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ WALK_STD = 1.5
 """Spread of the candidates at the end of the horizon, in the planner's initial standard deviations."""
 
 Inputs = dict[str, Array]
+T = TypeVar("T")
 
 
 def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
@@ -36,11 +38,13 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
     """
     specs = [TensorSpec(f"next_{tensor.name}", tensor.shape, tensor.dtype) for tensor in adapter.state]
     recorded: dict[mf.Role, list[Inputs]] = {"observe": [], "imagine": [], "decode": []}
-    for number, recording in enumerate(adapter.recordings(split)):
+    for number, recording in enumerate(_each(lambda: adapter.recordings(split), f"recordings({split!r})")):
         rng = np.random.default_rng([number, 0xCA])
         state = adapter.initial_state()
-        for tick, step in enumerate(recording):
+        for tick, step in enumerate(_each(recording.__iter__, f"recordings({split!r})")):
             where = f"{adapter.name}: {split} recording {number}, tick {tick}"
+            if not isinstance(step, Step):
+                raise BadInput(f"{where}: is a {type(step).__name__}: give an export.adapter.Step")
             given = {**state, **_checked(adapter, step, where)}
             after = returned(adapter.name, "observe", specs, run(adapter.observe, given))
             state = dict(zip(state, after.values(), strict=True))
@@ -53,6 +57,16 @@ def rollouts(adapter: Adapter, split: Split) -> dict[mf.Role, list[Inputs]]:
     if not recorded["observe"]:
         raise BadInput(f"{adapter.name}: recordings({split!r}) gives no step: record at least one episode")
     return recorded
+
+
+def _each(make: Callable[[], Iterable[T]], where: str) -> Iterator[T]:
+    """What code of the user's yields.  Raises BadInput for what it raises."""
+    try:
+        yield from make()
+    except (MemoryError, BadInput):
+        raise
+    except Exception as error:
+        raise own_fault(where, error) from error
 
 
 def run(module: nn.Module, inputs: Mapping[str, Array]) -> tuple[Array, ...]:

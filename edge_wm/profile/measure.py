@@ -23,6 +23,8 @@ from edge_wm.world_model import WorldModel
 ROUNDS = 6
 TICKS_A_ROUND = 10
 WARM_UP_TICKS = 3
+ROUND_S = 1.0
+"""A round ends after this time: a model whose plans take seconds is measured within minutes too."""
 
 ON_CPU_CORES = ("cpu", "xnnpack")
 """Accelerators for which more threads can mean less time."""
@@ -155,9 +157,11 @@ class _Driver:
         self._observe_s.clear()
 
     def tick(self, count: int) -> None:
+        """One tick, and more up to ``count`` while the time of a round lasts."""
         names = [spec.name for spec in self._model.manifest.observation]
         observation = Observation(0.0, 0, {name: self._seen[name] for name in names})
         planned_from = {name: self._imagined[name] for name in self._state}
+        until = time.perf_counter() + ROUND_S
         for _ in range(count):
             began = time.perf_counter()
             self._state = self._model.observe(self._state, observation, self._seen["applied_action"])
@@ -166,6 +170,8 @@ class _Driver:
             self._ticks_s.append(time.perf_counter() - began)
             self._observe_s.append(observed - began)
             self._planner.draw_ahead()
+            if time.perf_counter() > until:
+                break
 
     def measured(self, row: Measured) -> Measured:
         """The row with its times."""

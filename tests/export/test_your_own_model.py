@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from edge_wm.bundle import manifest as mf
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.verify import verify_bundle
 from edge_wm.errors import BadInput
-from export.adapter import Adapter, load_adapter
+from export.adapter import Adapter, Step, load_adapter
 from export.package import package
 from export.rollouts import rollouts
 
@@ -78,12 +80,39 @@ def test_a_module_that_returns_no_tensor_is_refused(cart: Adapter, tmp_path: Pat
             r"adapter\(None\) failed: bad\.py:2: AssertionError",
         ),
         ("size = 1 / 0", r"bad\.py:1: ZeroDivisionError: division by zero"),
+        (
+            "def adapter(checkpoint):\n    raise FileNotFoundError('weights.pt')",
+            r"adapter\(None\) failed: bad\.py:2: FileNotFoundError: weights\.pt",
+        ),
     ],
 )
 def test_a_file_that_fails_is_one_line_with_the_place(tmp_path: Path, code: str, said: str) -> None:
     (tmp_path / "bad.py").write_text(code + "\n")
     with pytest.raises(BadInput, match=said) as found:
         load_adapter(tmp_path / "bad.py", None)
+    assert "\n" not in str(found.value)
+
+
+def _gives_a_tuple(split: str) -> list[list[object]]:
+    return [[({"sensors": np.zeros(2, np.float32)}, np.zeros(1, np.float32))]]
+
+
+def _looks_for_a_file(split: str) -> Iterator[list[Step]]:
+    yield [][1]
+
+
+@pytest.mark.parametrize(
+    ("recordings", "said"),
+    [
+        (_gives_a_tuple, r"held-out recording 0, tick 0: is a tuple: give an export\.adapter\.Step"),
+        (_looks_for_a_file, r"recordings\('held-out'\): test_your_own_model\.py:\d+: IndexError"),
+        (lambda split: 1 // 0, r"recordings\('held-out'\): test_your_own_model\.py:\d+: ZeroDivisionError"),
+        (lambda split: None, r"recordings\('held-out'\): TypeError: 'NoneType' object is not iterable"),
+    ],
+)
+def test_recordings_that_fail_are_one_line(cart: Adapter, recordings: Callable[..., Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said) as found:
+        rollouts(replace(cart, recordings=recordings), "held-out")
     assert "\n" not in str(found.value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import onnxruntime
@@ -14,6 +15,8 @@ from edge_wm.cli import run
 from edge_wm.clock import SimulatedClock
 from edge_wm.drive.pilot import Pilot
 from edge_wm.engines.execution import Execution
+from edge_wm.planner.icem import ICEM
+from edge_wm.planner.plan import Plan
 from edge_wm.profile import choice, measure
 from edge_wm.profile.choice import choose, remember, remembered
 from edge_wm.profile.measure import Measured, ways
@@ -167,6 +170,27 @@ def test_a_drive_follows_the_choice_unless_it_is_told_otherwise(tmp_path: Path) 
     assert Pilot(load_robot(), bundle, SimulatedClock()).execution == chosen
     said = Execution(precision="int8", threads=3)
     assert Pilot(load_robot(), bundle, SimulatedClock(), execution=said).execution == said
+
+
+def test_a_round_of_slow_ticks_ends_early_with_at_least_one(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = []
+
+    class Counted(ICEM):
+        def plan(self, *args: Any, **options: Any) -> Plan:
+            planned.append(args)
+            return super().plan(*args, **options)
+
+    monkeypatch.setattr(measure, "ICEM", Counted)
+    loaded = load_bundle(bundle)
+    measure.measure(loaded, [Execution("onnx", "fp32")])
+    assert len(planned) == measure.WARM_UP_TICKS + 2
+    planned.clear()
+    monkeypatch.setattr(measure, "ROUND_S", 0.0)
+    (row,) = measure.measure(loaded, [Execution("onnx", "fp32")])
+    assert len(planned) == 2
+    assert row.tick_p50_ms is not None
 
 
 def test_nothing_is_remembered_if_that_is_not_wanted(bundle: Path) -> None:
