@@ -17,6 +17,7 @@ from edge_wm.errors import BadInput
 from export import (
     linear_layers,
     onnx_export,
+    onnx_graph,
     onnx_rewrites,
     tflite_export,
     tflite_one_hot,
@@ -32,6 +33,7 @@ from export.tflite_export import halve_tflite, quantise_tflite, to_tflite
 RECIPES = (
     onnx_export,
     linear_layers,
+    onnx_graph,
     onnx_rewrites,
     quantisation,
     tflite_export,

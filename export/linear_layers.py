@@ -9,18 +9,16 @@ name.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from export.onnx_graph import Shape, drop_unused, shapes_of, writers_of
 from export.refusals import origin
 
 LINEAR = "aten.linear.default"
-
-Shape = tuple[int, ...]
 
 
 def write_as_gemm(model: onnx.ModelProto) -> None:
@@ -35,12 +33,9 @@ def write_as_gemm(model: onnx.ModelProto) -> None:
 class _Layers:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
-        values = (*graph.input, *graph.value_info, *graph.output)
-        self._shapes: dict[str, Shape] = {
-            value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in values
-        }
+        self._shapes = shapes_of(graph)
         self._stored = {tensor.name: tensor for tensor in graph.initializer}
-        self._writers = {output: node for node in graph.node for output in node.output}
+        self._writers = writers_of(graph)
         self._named: dict[tuple[Shape, bytes], str] = {}
 
     def rewrite(self) -> None:
@@ -58,7 +53,7 @@ class _Layers:
                 nodes.append(node)
         del self._graph.node[:]
         self._graph.node.extend(nodes)
-        self._drop_unused()
+        drop_unused(self._graph)
 
     def _is_bias(self, add: NodeProto) -> bool:
         """Whether this adds the bias of a layer, and nothing else reads what the layer gives without it."""
@@ -116,15 +111,3 @@ class _Layers:
         size = f"{result}/size"
         self._graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), size))
         return helper.make_node("Reshape", [name, size], [result], name=f"{result}/reshape")
-
-    def _drop_unused(self) -> None:
-        """Weights, and the nodes that transposed them, that nothing reads any more."""
-        read = Counter(name for node in self._graph.node for name in node.input)
-        read.update(value.name for value in self._graph.output)
-        for node in list(self._graph.node):
-            if node.op_type == "Transpose" and not read[node.output[0]]:
-                self._graph.node.remove(node)
-                read[node.input[0]] -= 1
-        for tensor in list(self._graph.initializer):
-            if not read[tensor.name]:
-                self._graph.initializer.remove(tensor)

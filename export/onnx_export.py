@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from edge_wm.errors import BadInput
 from export.linear_layers import write_as_gemm
-from export.onnx_rewrites import IN_FLOAT, drop_unused, rewrite
+from export.onnx_graph import drop_unused
+from export.onnx_rewrites import IN_FLOAT, rewrite
 from export.quiet import quiet
 from export.refusals import refuse_operators, untraceable
 from export.traceable import traceable

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-Shape = tuple[int, ...]
+from export.onnx_graph import Shape, drop_unused, shapes_of, writers_of
 
 IN_FLOAT = "/float"
 """How the names of nodes end whose numbers leave the range of half precision."""
@@ -49,9 +49,9 @@ def _share_rows(graph: onnx.GraphProto) -> None:
 
     Others too, so that the weights are stored once: without the repeated row it costs what it saves, a Concat.
     """
-    shapes = _shapes(graph)
+    shapes = shapes_of(graph)
     _shorten_stored(graph, shapes)
-    writers = _writers(graph)
+    writers = writers_of(graph)
     stored = {tensor.name: tensor for tensor in graph.initializer}
     layers: dict[tuple[str, Shape], list[tuple[NodeProto, list[str]]]] = defaultdict(list)
     for node in graph.node:
@@ -186,7 +186,7 @@ def _softplus(x: str, y: str) -> Iterator[NodeProto]:
 
 def _sum_short_rows(graph: onnx.GraphProto) -> None:
     """Write Softmax over a few numbers, out of a LayerNorm, as ``e**x / (e**x @ ones)``: no exponent is too large."""
-    shapes, writers = _shapes(graph), _writers(graph)
+    shapes, writers = shapes_of(graph), writers_of(graph)
     stored = {tensor.name: tensor for tensor in graph.initializer}
     for node in [node for node in graph.node if node.op_type == "Softmax"]:
         shape, axis = shapes.get(node.output[0], (0,)), _attribute(node, "axis", -1)
@@ -231,15 +231,6 @@ def _chain(result: str, *steps: tuple[str, ...]) -> Iterator[NodeProto]:
 # --- graphs ----------------------------------------------------------------------------------------------------------
 
 
-def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
-    values = (*graph.input, *graph.output, *graph.value_info)
-    return {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in values}
-
-
-def _writers(graph: onnx.GraphProto) -> dict[str, NodeProto]:
-    return {output: node for node in graph.node for output in node.output}
-
-
 def _attribute(node: NodeProto, name: str, default: float) -> float:
     for attribute in node.attribute:
         if attribute.name == name:
@@ -254,21 +245,3 @@ def _replace(graph: onnx.GraphProto, node: NodeProto, others: list[NodeProto]) -
     before, after = list(graph.node[:place]), list(graph.node[place + 1 :])
     del graph.node[:]
     graph.node.extend([*before, *others, *after])
-
-
-def drop_unused(graph: onnx.GraphProto) -> None:
-    """Drop nodes and stored tensors that nothing reads any more; nodes may be in any order."""
-    writers = _writers(graph)
-    wanted, read = [value.name for value in graph.output], set()
-    while wanted:
-        name = wanted.pop()
-        if name not in read:
-            read.add(name)
-            wanted.extend(writers[name].input if name in writers else ())
-    kept = [node for node in graph.node if read & set(node.output)]
-    stored = [tensor for tensor in graph.initializer if tensor.name in read]
-    written = {output for node in kept for output in node.output}
-    declared = [value for value in graph.value_info if value.name in written]
-    for field, values in ((graph.node, kept), (graph.initializer, stored), (graph.value_info, declared)):
-        del field[:]
-        field.extend(values)

@@ -20,7 +20,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
-from export.onnx_rewrites import drop_unused
+from export.onnx_graph import drop_unused
 from export.quiet import quiet
 
 MINIMUM_CASES = 16
