@@ -14,7 +14,7 @@ from export.dataset import Episodes
 from export.rollouts import Inputs
 from export.train import train
 from export.world_model import WorldModel
-from tests.export.tiny import DRIVE, EPISODES, TINY, TRAINING
+from tests.export.tiny import DRIVE, EPISODES, TINY, TRAINING, drive_with
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -84,8 +84,7 @@ def bundle(
     """The model, packaged."""
     directory = tmp_path_factory.mktemp("models") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(package, "rollouts", lambda *_: driven)
-        patch.setattr(package, "check_splits", lambda *_: None)  # one drive serves for both
+        drive_with(driven, patch)
         package.package(
             shipped.adapter(model),
             directory,

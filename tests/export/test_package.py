@@ -24,6 +24,7 @@ from export.package import package
 from export.rollouts import Inputs
 from export.shipped import adapter
 from export.world_model import WorldModel
+from tests.export.tiny import drive_with
 
 
 def with_spoiled_bias(model: bytes, by: float) -> bytes:
@@ -54,8 +55,7 @@ def repackage(
         def quantised(*_: object) -> bytes:
             return (bundle / f"{roles[-1]}.int8.onnx").read_bytes()
 
-        monkeypatch.setattr(module, "rollouts", lambda *_: driven)
-        monkeypatch.setattr(module, "check_splits", lambda *_: None)
+        drive_with(driven, monkeypatch)
         monkeypatch.setattr(forms, "to_onnx", exported)
         monkeypatch.setattr(forms, "quantise", quantised)
         package(adapter(model), directory, version="0.0.2", **options)

@@ -26,6 +26,7 @@ from export.package import package
 from export.rollouts import Inputs
 from export.shipped import adapter
 from export.world_model import WorldModel
+from tests.export.tiny import drive_with
 from tests.tiny_model import replace_file
 
 OWN, FEWER = 64, 16
@@ -43,8 +44,7 @@ def sized(
     """The model, packaged for plans of two sizes: only the graphs that ``bundle`` lacks are made."""
     directory = tmp_path_factory.mktemp("models") / "sized"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "rollouts", lambda *_: driven)
-        patch.setattr(module, "check_splits", lambda *_: None)
+        drive_with(driven, patch)
         package(adapter(model), directory, version="0.0.1", work=graphs, candidates=[FEWER, OWN])
     return directory
 
@@ -125,9 +125,7 @@ def quickly(
                 name = f"imagine-{FEWER}"
             return change(name, (sized / f"{name}.fp32.onnx").read_bytes())
 
-        monkeypatch.setattr(module, "rollouts", lambda *_: driven)
-
-        monkeypatch.setattr(module, "check_splits", lambda *_: None)
+        drive_with(driven, monkeypatch)
         monkeypatch.setattr(forms, "to_onnx", exported)
 
     return use
@@ -186,9 +184,7 @@ def test_a_module_that_knows_its_n_is_refused_in_one_line(
             outcomes: tuple[torch.Tensor, ...] = declared.imagine(*state, whole, goal)
             return outcomes
 
-    monkeypatch.setattr(module, "rollouts", lambda *_: driven)
-
-    monkeypatch.setattr(module, "check_splits", lambda *_: None)
+    drive_with(driven, monkeypatch)
     fixed = replace(declared, imagine=Fixed().eval())
     with pytest.raises(
         BadInput,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from edge_wm.bundle.manifest import Role
+from export import package
 from export.config import CollectConfig, ModelConfig, TrainConfig
+from export.rollouts import Inputs
 
 TINY = ModelConfig(
     camera_width=4,
@@ -28,3 +33,9 @@ WEIGHTS = dict.fromkeys(
 TRAINING = TrainConfig(
     steps=4, batch=2, sequence=SEQUENCE, learning_rate=2e-3, weights=WEIGHTS, warmup=1, checkpoint_every=100
 )
+
+
+def drive_with(driven: dict[Role, list[Inputs]], patch: pytest.MonkeyPatch) -> None:
+    """Let ``package`` take ``driven`` for what the model meets, calibration and proof alike."""
+    patch.setattr(package, "rollouts", lambda *_: driven)
+    patch.setattr(package, "check_splits", lambda *_: None)

@@ -28,14 +28,6 @@ from tests.tiny_model import manifest, read_manifest, write_manifest, write_tiny
 pytestmark = pytest.mark.filterwarnings("ignore:.* provider")  # ONNX Runtime's, about providers it drops
 
 
-@pytest.fixture(autouse=True)
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home of its own, and a short measurement."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(measure, "ROUNDS", 1)
-    monkeypatch.setattr(measure, "TICKS_A_ROUND", 2)
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_tiny(tmp_path / "tiny")

@@ -17,7 +17,7 @@ from edge_wm.commands.run_options import execution
 from edge_wm.drive.pilot import Pilot
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
-from edge_wm.profile import measure, sizes
+from edge_wm.profile import sizes
 from edge_wm.profile.choice import remember, remembered
 from edge_wm.profile.measure import Measured, ways
 from edge_wm.profile.sizes import HOPELESS, measure_sizes
@@ -31,14 +31,6 @@ BUDGET_MS = 30.0
 Size = int | None
 P99s = dict[tuple[Size, int], float]
 """Slowest tick in ms for each size and number of threads; what is not there fails."""
-
-
-@pytest.fixture(autouse=True)
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home of its own, and a short measurement."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(measure, "ROUNDS", 1)
-    monkeypatch.setattr(measure, "TICKS_A_ROUND", 2)
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+"""What the tests of profiles share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_wm.profile import measure
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home of its own, and a short measurement."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(measure, "ROUNDS", 1)
+    monkeypatch.setattr(measure, "TICKS_A_ROUND", 2)
