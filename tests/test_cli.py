@@ -160,6 +160,26 @@ def test_a_signal_that_is_ignored_stays_ignored(planted: Planted) -> None:
 
 
 @pytest.mark.usefixtures("heard_ctrl_c")
+@pytest.mark.usefixtures("heard_ctrl_c")
+@pytest.mark.parametrize(("entry", "is_quiet"), [("edge_wm.entry", True), ("edge_wm.cli", False)])
+def test_an_interrupt_while_the_command_line_is_imported_is_quiet(
+    tmp_path: Path, entry: str, is_quiet: bool
+) -> None:
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from {entry} import main; main()",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGINT
+    assert (done.stderr == "") == is_quiet
+
+
 def test_an_interrupt_that_an_import_turns_into_an_error_of_its_own_is_an_interrupt(
     planted: Planted, capsys: pytest.CaptureFixture[str]
 ) -> None:
