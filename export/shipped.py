@@ -25,7 +25,7 @@ EPISODES = 12
 FIRST_SEEDS: dict[Split, int] = {"calibration": 900_000, "held-out": VALIDATION_SEEDS + 500_000}
 """Calibration drives data seeds that collection does not reach."""
 PLANNER = mf.PlannerDefaults(
-    iterations=1,
+    iterations=2,
     elites=8,
     keep_fraction=0.3,
     noise_beta=2.0,
