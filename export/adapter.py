@@ -19,7 +19,7 @@ from torch import nn
 from edge_wm.bundle import manifest as mf
 from edge_wm.errors import BadInput, one_line
 from edge_wm.sensors.observation import Array
-from export.declared import check_actions, check_float_parts, check_initial
+from export.declared import check_float_parts, check_initial
 
 Split = Literal["calibration", "held-out"]
 """What recordings are for: choosing the scales of int8, or proving every graph on something it has not met."""
@@ -107,7 +107,6 @@ class Adapter:
                 raise BadInput(
                     f"{self.name}: {where} is in training mode: call {role}.eval() before exporting"
                 )
-        check_actions(self)
         check_initial(self)
         check_float_parts(self)
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from edge_wm.bundle import manifest as mf
 from edge_wm.bundle.agreement import PlanCosts
+from edge_wm.bundle.load import check_graph
 from edge_wm.engines.engine import EngineError, load_engine
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
@@ -43,12 +44,22 @@ def attempt(
     maker: FormMaker,
     cases: list[Inputs],
     truth: list[Inputs],
-    costs: PlanCosts,
+    manifest: mf.Manifest,
 ) -> Attempt:
-    """Export one graph and prove it; see :func:`export.parity.prove`."""
+    """Export one graph and prove it.
+
+    Args:
+        graph: which one.
+        maker: of its forms.
+        cases: inputs that it is proven on.
+        truth: what PyTorch makes of each.
+        manifest: of the bundle it is for.
+    """
     try:
         data = maker.make(Form(graph.format, graph.precision))
+        check_graph(data, graph.file, graph, manifest)
         engine = load_engine(data, Execution(graph.format, graph.precision))
+        costs = PlanCosts(manifest.sized(graph.candidates))
         return Attempt(graph, prove(graph, len(data), engine, cases, truth, costs), None)
     except (BadInput, EngineError) as error:
         return Attempt(graph, None, str(error))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from edge_wm.bundle import manifest as mf
+from edge_wm.bundle.manifest_file import decode_manifest, encode_manifest
 from edge_wm.engines.engine import TensorSpec
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
 from edge_wm.sensors.observation import Array
 
 if TYPE_CHECKING:
@@ -59,18 +61,31 @@ def check_initial(adapter: Adapter) -> None:
             )
 
 
-def check_actions(adapter: Adapter) -> None:
-    """Refuse numbers of an action that are not one for each.  Raises BadInput."""
-    action, width = adapter.action, len(adapter.action.names)
-    given = {
-        "units": action.units,
-        "low": action.low,
-        "high": action.high,
-        "initial_std": adapter.planner.initial_std,
-    }
-    for name, numbers in given.items():
-        if len(numbers) != width:
-            raise BadInput(f"{adapter.name}: {name} has {len(numbers)} entries for {width} actions")
+def check_manifest_to_be(manifest: mf.Manifest) -> None:
+    """Refuse now what the loader would refuse when everything is exported.
+
+    Args:
+        manifest: of the bundle to be, without tolerances and files.
+
+    Raises:
+        BadInput: a field is not what a manifest may hold, or fields contradict each other.
+    """
+    anything = tuple(
+        mf.Tolerance(graph.role, graph.precision, "*", 0.0, 0.0, graph.format, graph.candidates)
+        for graph in manifest.graphs
+    )
+    paths = [manifest.golden.file, manifest.model_card, *(graph.file for graph in manifest.graphs)]
+    paths += [tensor.initial for tensor in manifest.state if isinstance(tensor.initial, str)]
+    whole = msgspec.structs.replace(
+        manifest,
+        golden=mf.GoldenVectors(manifest.golden.file, anything),
+        files=tuple(mf.FileEntry(path, 0, "0" * 64) for path in paths),
+    )
+    try:
+        encoded = encode_manifest(whole)
+    except TypeError as error:
+        raise BadInput(f"{manifest.name}: a declaration is not plain data: {one_line(str(error))}") from None
+    decode_manifest(encoded, manifest.name)
 
 
 def check_float_parts(adapter: Adapter) -> None:

@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from edge_wm.bundle import manifest as mf
-from edge_wm.bundle.agreement import PlanCosts
 from edge_wm.bundle.write import BundleWriter
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Array
 from export.adapter import Adapter
 from export.attempt import Attempt, attempt, table
-from export.declared import check_splits, returned
+from export.declared import check_manifest_to_be, check_splits, returned
 from export.edge_tpu import edge_tpu_obstacles
 from export.forms import Form, FormMaker
 from export.model_card import model_card
@@ -60,12 +59,13 @@ def package(
         BadInput: a graph cannot be exported or is not the same model; nothing is written.
     """
     console = Console(file=sys.stdout)  # this one, whatever stands in its place while a tool is kept quiet
+    writer = BundleWriter(directory)
     adapter, fewer = _sized(adapter, candidates)
-    manifest = _manifest(adapter, version, dict(figures or {}))
+    manifest = _manifest(adapter, version, _graphs(adapter, fewer, forms), dict(figures or {}))
+    check_manifest_to_be(manifest)
     console.print("observe the recordings for calibration and for the proof")
     calibration, held_out = rollouts(adapter, "calibration"), rollouts(adapter, "held-out")
     check_splits(adapter.name, calibration["observe"], held_out["observe"])
-    writer = BundleWriter(directory)
     attempts: list[Attempt] = []
     obstacles: list[str] = []
     golden: dict[str, Array] = {}
@@ -78,7 +78,6 @@ def package(
         task = progress.add_task("", total=len(truths) * len(forms))
         for (role, size), truth in truths.items():
             part, cases = mf.part(role, size), _first(held_out[role], size)
-            costs = PlanCosts(manifest.sized(size))
             maker = FormMaker(
                 role,
                 adapter.modules[role],
@@ -89,11 +88,10 @@ def package(
                 full_integer=adapter.full_integer,
                 work=work,
             )
-            for form in forms:
+            for graph in (graph for graph in manifest.graphs if graph.part == part):
+                form = Form(graph.format, graph.precision)
                 progress.update(task, description=f"{part} {form.format} {form.precision}")
-                file = f"{part}.{form.precision}.{form.format}"
-                graph = mf.Graph(role, form.format, form.precision, file, size)
-                attempts.append(attempt(graph, maker, cases, truth, costs))
+                attempts.append(attempt(graph, maker, cases, truth, manifest))
                 if attempts[-1].trouble is None:
                     writer.add(graph.file, maker.make(form))
                     if form == ("tflite", "int8"):
@@ -127,15 +125,20 @@ def package(
 
 
 def _sized(adapter: Adapter, candidates: Sequence[int]) -> tuple[Adapter, list[int]]:
-    """The adapter with the largest of the sizes asked for, and the smaller ones.  Raises BadInput for one too small."""
+    """The adapter with the largest of the sizes asked for, and the smaller ones."""
     sizes = sorted(set(candidates or [adapter.imagine_size.candidates]), reverse=True)
-    if sizes[-1] < adapter.planner.elites:
-        raise BadInput(
-            f"{adapter.name}: {sizes[-1]} candidates are fewer than the planner's"
-            f" {adapter.planner.elites} elites: take more"
-        )
     size = msgspec.structs.replace(adapter.imagine_size, candidates=sizes[0])
     return replace(adapter, imagine_size=size), sizes[1:]
+
+
+def _graphs(adapter: Adapter, fewer: Sequence[int], forms: Sequence[Form]) -> tuple[mf.Graph, ...]:
+    """Every graph of the bundle to be."""
+    return tuple(
+        mf.Graph(role, *form, f"{mf.part(role, size)}.{form.precision}.{form.format}", size)
+        for role in adapter.modules
+        for size in (None, *(fewer if role == "imagine" else ()))
+        for form in forms
+    )
 
 
 def _first(cases: list[Inputs], candidates: int | None) -> list[Inputs]:
@@ -165,8 +168,10 @@ def _golden(group: str, cases: list[Inputs]) -> dict[str, Array]:
     return {f"{group}/{name}": np.stack([case[name] for case in few]) for name in cases[0]}
 
 
-def _manifest(adapter: Adapter, version: str, figures: dict[str, Any]) -> mf.Manifest:
-    """The manifest without what comes of the export: graphs and tolerances."""
+def _manifest(
+    adapter: Adapter, version: str, graphs: tuple[mf.Graph, ...], figures: dict[str, Any]
+) -> mf.Manifest:
+    """The manifest without what comes of the export: tolerances."""
     return mf.Manifest(
         name=adapter.name,
         version=version,
@@ -183,7 +188,7 @@ def _manifest(adapter: Adapter, version: str, figures: dict[str, Any]) -> mf.Man
         ),
         goal=adapter.goal,
         heads=adapter.heads,
-        graphs=(),
+        graphs=graphs,
         planner=adapter.planner,
         golden=mf.GoldenVectors("golden.npz", ()),
         latency_budget_ms=adapter.latency_budget_ms,
@@ -201,7 +206,6 @@ def _proven(manifest: mf.Manifest, proofs: list[Fidelity]) -> mf.Manifest:
     plans = [proof.plan_tolerance() for proof in proofs]
     return msgspec.structs.replace(
         manifest,
-        graphs=tuple(proof.graph for proof in proofs),
         golden=mf.GoldenVectors(
             manifest.golden.file,
             tuple(tolerance for proof in proofs for tolerance in proof.tolerances()),

@@ -56,14 +56,10 @@ def adapter(model: WorldModel, candidates: int = CANDIDATES, horizon: int | None
         horizon: H, steps of each; as many as the model was trained for if None.
 
     Raises:
-        BadInput: there are fewer candidates than elites, or more steps than the model was trained for.
+        BadInput: there are more steps than the model was trained for.
     """
     config = model.config
     horizon = config.horizon if horizon is None else horizon
-    if candidates < PLANNER.elites:
-        raise BadInput(
-            f"{candidates} candidates are fewer than the planner's {PLANNER.elites} elites: take more"
-        )
     if not 1 <= horizon <= config.horizon:
         raise BadInput(f"a horizon of {horizon} steps: the model was trained for 1 to {config.horizon}")
     cells = (config.cells, config.cells)

@@ -178,17 +178,30 @@ def load_bundle(
     summaries: dict[str, GraphSummary] = {}
     for entry in manifest.files:
         data = _read_checked(directory, entry)
-        graph = graphs.get(entry.path)
-        if graph is not None:
-            sized = manifest.sized(graph.candidates)
-            inputs, outputs = sized.graph_inputs(graph.role), sized.graph_outputs(graph.role)
-            check_graph = _GUARDS[graph.format]
-            summaries[entry.path] = check_graph(data, str(directory / entry.path), inputs, outputs)
+        if entry.path in graphs:
+            where = str(directory / entry.path)
+            summaries[entry.path] = check_graph(data, where, graphs[entry.path], manifest)
         if entry.path in keep:
             content[entry.path] = data
     bundle = Bundle(directory, manifest, hashlib.sha256(raw).hexdigest(), summaries, content)
     bundle.initial_state()  # refuses a bad initial-value file now, not at the first tick
     return bundle
+
+
+def check_graph(data: bytes, where: str, graph: Graph, manifest: Manifest) -> GraphSummary:
+    """Check one graph before any engine sees it, and that it takes and gives what the manifest says.
+
+    Args:
+        data: the file.
+        where: what to call it in messages.
+        graph: which one of the manifest's it is.
+        manifest: of the bundle it is for.
+
+    Raises:
+        BadInput: one line with the file and what is wrong.
+    """
+    sized = manifest.sized(graph.candidates)
+    return _GUARDS[graph.format](data, where, sized.graph_inputs(graph.role), sized.graph_outputs(graph.role))
 
 
 def check_path(path: str, where: str) -> None:

@@ -92,7 +92,10 @@ def _statements(m: Manifest) -> Iterable[tuple[bool, str]]:
     ratio = m.imagine.step_s / m.tick_s
     whole = ratio >= 0.5 and abs(ratio - round(ratio)) < 1e-6 * ratio
     yield whole, f"imagine.step_s {m.imagine.step_s:g} must be a whole multiple of tick_s {m.tick_s:g}"
-    yield m.planner.elites <= m.imagine.candidates, "planner.elites must not exceed imagine.candidates"
+    yield (
+        m.planner.elites <= m.imagine.candidates,
+        f"planner.elites {m.planner.elites} must not exceed imagine.candidates {m.imagine.candidates}",
+    )
     yield (
         len(m.planner.initial_std) == width,
         f"planner.initial_std must have {width} entries, one for each action",

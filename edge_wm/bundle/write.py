@@ -22,11 +22,15 @@ class BundleWriter:
     Until then the files lie in a hidden directory beside it, so an interrupted export leaves the old bundle as
     it was.  (Only a power cut between the last two renames can leave the old one there, whole.)  What was written
     is read back by the loader first: a bundle that would be refused is never put in place.
+
+    Raises:
+        BadInput: ``directory`` holds something that is not a bundle.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = Path(directory).absolute()
         self._files: dict[str, bytes] = {}
+        self._refuse_other_things()
 
     def add(self, path: str, data: bytes) -> None:
         """Add one file by its path relative to the bundle.  Raises BadInput for an unsafe or repeated path."""
@@ -48,10 +52,7 @@ class BundleWriter:
             BadInput: the manifest and the files do not make a loadable bundle, or ``directory`` holds
                 something that is not a bundle.
         """
-        if self._directory.exists() and not (self._directory / MANIFEST_NAME).is_file():
-            raise BadInput(
-                f"{self._directory}: exists and is not a bundle: remove it or choose another place"
-            )
+        self._refuse_other_things()
         entries = tuple(
             FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
             for path, data in sorted(self._files.items())
@@ -76,6 +77,12 @@ class BundleWriter:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return sha256
+
+    def _refuse_other_things(self) -> None:
+        if self._directory.exists() and not (self._directory / MANIFEST_NAME).is_file():
+            raise BadInput(
+                f"{self._directory}: exists and is not a bundle: remove it or choose another place"
+            )
 
     def _load_back(self, fresh: Path) -> str:
         """Load what was written; return its hash.  A refusal names the place where it would have been."""

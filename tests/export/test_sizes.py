@@ -168,7 +168,7 @@ def test_fewer_candidates_than_elites_are_refused_before_anything_is_observed(
     model: WorldModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(module, "rollouts", None)
-    with pytest.raises(BadInput, match="4 candidates are fewer than the planner's 8 elites"):
+    with pytest.raises(BadInput, match=r"imagine-4 .* candidates 4 are fewer than the planner's 8 elites"):
         package(adapter(model), tmp_path / "tiny", version="0.0.2", candidates=[OWN, 4])
 
 

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from edge_wm.bundle import manifest as mf
+from edge_wm.bundle import onnx_guard
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.verify import verify_bundle
 from edge_wm.errors import BadInput
@@ -186,10 +188,6 @@ def test_a_state_that_is_not_given_back_in_order_is_refused(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (
-            {"action": mf.ActionSpec(("a", "b"), ("N", "N"), (-1.0, -1.0), (1.0, 1.0))},
-            "initial_std has 1 entries for 2 actions",
-        ),
         ({"initial": {"laten": np.zeros(32)}}, "initial has 'laten', state has latent"),
         ({"initial": {"latent": np.zeros(31)}}, r"initial latent has shape \[31\], declared is \[32\]"),
         (
@@ -204,6 +202,59 @@ def test_a_declaration_that_fits_nothing_is_refused(
     with pytest.raises(BadInput, match=said):
         replace(cart, **change)
     replace(cart, initial={"latent": np.zeros(32)}, float_parts=("network.place", "GRUCell_prior"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda cart: {"name": "My Cart"}, r"My Cart: .*regex.*\$\.name"),
+        (
+            lambda cart: {"action": mf.ActionSpec(("a", "b"), ("N", "N"), (-1.0, -1.0), (1.0, 1.0))},
+            "cart: planner.initial_std must have 2 entries",
+        ),
+        (
+            lambda cart: {"planner": msgspec.structs.replace(cart.planner, elites=1000)},
+            "cart: planner.elites 1000 must not exceed imagine.candidates 64",
+        ),
+        (
+            lambda cart: {"planner": msgspec.structs.replace(cart.planner, costs={"speed": 1.0})},
+            "cart: planner.costs: no cost is called speed",
+        ),
+        (lambda cart: {"tick_s": np.float32(0.1)}, "cart: a declaration is not plain data: .*float32"),
+        (
+            lambda cart: {"state": (*cart.state, mf.StateTensor("sensors", (2,)))},
+            "cart: observe: tensor name used twice: sensors",
+        ),
+    ],
+)
+def test_what_a_bundle_cannot_say_is_refused_before_anything_is_observed(
+    cart: Adapter, tmp_path: Path, change: Callable[[Adapter], dict[str, Any]], said: str
+) -> None:
+    def never(split: str) -> list[list[Step]]:
+        raise AssertionError("observed")
+
+    with pytest.raises(BadInput, match=said) as found:
+        package(replace(cart, recordings=never, **change(cart)), tmp_path / "cart", version="0.1.0")
+    assert "\n" not in str(found.value)
+    assert not (tmp_path / "cart").exists()
+    with pytest.raises(BadInput, match="AssertionError: observed"):
+        package(replace(cart, recordings=never), tmp_path / "cart", version="0.1.0")
+
+
+def test_a_place_that_is_taken_is_refused_before_anything_is_observed(cart: Adapter, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(BadInput, match="thesis: exists and is not a bundle"):
+        package(replace(cart, recordings=lambda split: 1 // 0), tmp_path / "thesis", version="0.1.0")
+
+
+def test_a_graph_that_the_loader_would_refuse_is_told_apart(
+    cart: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_guard, "MAX_PARAMETERS", 100)
+    said = r"cart: observe onnx fp32: failed to export: observe\.fp32\.onnx: stores more than 100 numbers"
+    with pytest.raises(BadInput, match=said):
+        package(cart, tmp_path / "cart", version="0.1.0")
+    assert not (tmp_path / "cart").exists()
 
 
 def test_recordings_that_prove_nothing_are_refused(cart: Adapter, tmp_path: Path) -> None:
