@@ -37,12 +37,16 @@ class Telemetry:
         armed: whether commands reach the motors.
         applied: the command that is in force at the actuators.
         faults: names of the faults that are latched, empty when there are none.
+        wheels_m: metres that the left and the right wheel have turned since power came; None without encoders.
+        battery_v: volts; None if they are not measured.
     """
 
     time: float
     armed: bool
     applied: Command
     faults: tuple[str, ...] = field(default=())
+    wheels_m: tuple[float, float] | None = None
+    battery_v: float | None = None
 
 
 class BridgeError(Exception):

@@ -1,0 +1,169 @@
+#include "motion.h"
+
+#include "wire.h"
+
+#define PER_MILLI 1000
+#define TWO_PI_MILLI 6283           /* 2 pi, in thousandths */
+
+/* Numbers from outside are clamped to these first, so that no product below overflows. */
+#define MOST_COUNTS_A_TICK 10000
+#define MOST_ERROR_UMPS 10000000
+#define MOST_INTEGRAL_UM 500000     /* a motor whose integral asks for more is at its end anyway */
+
+void motion_init(motion_t *motion, const robot_t *robot)
+{
+    const motion_t at_reset = { .robot = robot };
+    *motion = at_reset;
+}
+
+static int32_t magnitude(int32_t number)
+{
+    return (number < 0) ? -number : number;
+}
+
+static int32_t clamped(int32_t number, int32_t limit)
+{
+    int32_t result = number;
+    if (number > limit) {
+        result = limit;
+    } else if (number < -limit) {
+        result = -limit;
+    } else {
+        /* within */
+    }
+    return result;
+}
+
+/* By how much the rims of the wheels, in um/s, are faster and slower than the centre of a robot that turns. */
+static int32_t rim_umps(const robot_t *robot, int32_t w_mradps)
+{
+    return (w_mradps * ((int32_t)robot->track_um / 2)) / PER_MILLI;
+}
+
+bool motion_want(motion_t *motion, int16_t v_mmps, int16_t w_mradps)
+{
+    const robot_t *robot = motion->robot;
+    int32_t v = v_mmps;
+    int32_t w = w_mradps;
+    /* The faster wheel, in mm/s, rounded up. */
+    const int32_t fastest = magnitude(v) + ((magnitude(rim_umps(robot, w)) + PER_MILLI - 1) / PER_MILLI);
+    const bool too_fast = fastest > robot->max_wheel_mmps;
+    if (too_fast) {
+        v = (v * robot->max_wheel_mmps) / fastest;
+        w = (w * robot->max_wheel_mmps) / fastest;
+    }
+    motion->wanted_v_mmps = (int16_t)v;
+    motion->wanted_w_mradps = (int16_t)w;
+    return too_fast;
+}
+
+static void rest(wheel_t *wheel)
+{
+    wheel->wanted_umps = 0;
+    wheel->integral_um = 0;
+    wheel->permille = 0;
+    wheel->stalled_ms = 0U;
+    wheel->runaway_ms = 0U;
+}
+
+void motion_rest(motion_t *motion)
+{
+    motion->wanted_v_mmps = 0;
+    motion->wanted_w_mradps = 0;
+    motion->v_umps = 0;
+    motion->w_uradps = 0;
+    rest(&motion->left);
+    rest(&motion->right);
+}
+
+/* One step of a ramp.  Towards zero is slowing down; what changes sign slows down to zero first. */
+static int32_t ramped(int32_t now, int32_t wanted, int32_t faster_by, int32_t slower_by)
+{
+    const int32_t sign = ((now < 0) || ((now == 0) && (wanted < 0))) ? -1 : 1;
+    const int32_t speed = now * sign;
+    const int32_t aim = wanted * sign;
+    int32_t next;
+    if (aim >= speed) {
+        next = ((aim - speed) > faster_by) ? (speed + faster_by) : aim;
+    } else {
+        const int32_t least = (aim > 0) ? aim : 0;
+        next = ((speed - least) > slower_by) ? (speed - slower_by) : least;
+    }
+    return next * sign;
+}
+
+static uint16_t measure(const robot_t *robot, wheel_t *wheel, int32_t counts)
+{
+    const int32_t turned = clamped((int32_t)((uint32_t)counts - (uint32_t)wheel->counts), MOST_COUNTS_A_TICK);
+    uint16_t faults = 0U;
+    wheel->counts = counts;
+    if (robot->counts_per_turn != 0U) {
+        /* Thousandths of a um a count; divided by ms that makes um/s. */
+        const int32_t step = (TWO_PI_MILLI * (int32_t)robot->wheel_radius_um) / (int32_t)robot->counts_per_turn;
+        wheel->speed_umps = (turned * step) / (int32_t)robot->tick_ms;
+
+        const bool stands = (turned == 0) && (magnitude(wheel->permille) >= robot->stall_permille);
+        wheel->stalled_ms = stands ? (uint16_t)(wheel->stalled_ms + robot->tick_ms) : 0U;
+        if (wheel->stalled_ms >= robot->stall_ms) {
+            faults |= FAULT_STALLED;
+        }
+        const bool opposite = ((wheel->speed_umps < 0) && (wheel->wanted_umps > 0))
+            || ((wheel->speed_umps > 0) && (wheel->wanted_umps < 0));
+        const bool runs_away
+            = opposite && (magnitude(wheel->speed_umps) > ((int32_t)robot->runaway_mmps * PER_MILLI));
+        wheel->runaway_ms = runs_away ? (uint16_t)(wheel->runaway_ms + robot->tick_ms) : 0U;
+        if (wheel->runaway_ms >= robot->runaway_ms) {
+            faults |= FAULT_RUNAWAY;
+        }
+    }
+    return faults;
+}
+
+uint16_t motion_measure(motion_t *motion, int32_t left_counts, int32_t right_counts)
+{
+    const uint16_t left = measure(motion->robot, &motion->left, left_counts);
+    const uint16_t right = measure(motion->robot, &motion->right, right_counts);
+    return left | right;
+}
+
+/* Feed-forward, dead zone, and proportional and integral parts of the error.  A wheel is never powered against its command. */
+static void power(const robot_t *robot, wheel_t *wheel, int32_t wanted_umps)
+{
+    wheel->wanted_umps = wanted_umps;
+    if (wanted_umps == 0) {
+        wheel->integral_um = 0;
+        wheel->permille = 0;
+    } else {
+        const int32_t ahead = ((wanted_umps / PER_MILLI) * MOTION_FULL_PERMILLE) / robot->full_speed_mmps;
+        int32_t permille = ahead + ((wanted_umps > 0) ? robot->dead_zone_permille : -robot->dead_zone_permille);
+        if (robot->counts_per_turn != 0U) {
+            const int32_t error_umps = clamped(wanted_umps - wheel->speed_umps, MOST_ERROR_UMPS);
+            const int32_t added_um = (error_umps * (int32_t)robot->tick_ms) / PER_MILLI;
+            const int32_t integral_um = clamped(wheel->integral_um + added_um, MOST_INTEGRAL_UM);
+            permille += ((error_umps / PER_MILLI) * robot->gain_p) / PER_MILLI;
+            permille += ((integral_um / PER_MILLI) * robot->gain_i) / PER_MILLI;
+            /* What the motor cannot give is not asked for later either. */
+            if (clamped(permille, MOTION_FULL_PERMILLE) == permille) {
+                wheel->integral_um = integral_um;
+            }
+        }
+        permille = clamped(permille, MOTION_FULL_PERMILLE);
+        if (((permille > 0) && (wanted_umps < 0)) || ((permille < 0) && (wanted_umps > 0))) {
+            permille = 0;
+        }
+        wheel->permille = (int16_t)permille;
+    }
+}
+
+void motion_drive(motion_t *motion)
+{
+    const robot_t *robot = motion->robot;
+    const int32_t tick_ms = (int32_t)robot->tick_ms;
+    motion->v_umps = ramped(motion->v_umps, (int32_t)motion->wanted_v_mmps * PER_MILLI,
+        (int32_t)robot->accel_mmps2 * tick_ms, (int32_t)robot->decel_mmps2 * tick_ms);
+    motion->w_uradps = ramped(motion->w_uradps, (int32_t)motion->wanted_w_mradps * PER_MILLI,
+        (int32_t)robot->angular_accel_mradps2 * tick_ms, (int32_t)robot->angular_decel_mradps2 * tick_ms);
+    const int32_t rim = rim_umps(robot, motion->w_uradps / PER_MILLI);
+    power(robot, &motion->left, motion->v_umps - rim);
+    power(robot, &motion->right, motion->v_umps + rim);
+}

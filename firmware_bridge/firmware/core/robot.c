@@ -1,0 +1,29 @@
+#include "robot.h"
+
+const robot_t ROBOT = {
+    .track_um = 150000U,
+    .wheel_radius_um = 33000U,
+    .counts_per_turn = 1440U,
+
+    .max_v_mmps = 500,
+    .max_reverse_mmps = 150,
+    .max_w_mradps = 2500,
+    .max_wheel_mmps = 600,
+    .accel_mmps2 = 2000U,
+    .decel_mmps2 = 4000U,
+    .angular_accel_mradps2 = 20000U,
+    .angular_decel_mradps2 = 40000U,
+
+    .deadman_ms = 200U,
+    .tick_ms = 10U,
+    .late_tick_ms = 50U,
+
+    .full_speed_mmps = 700,
+    .dead_zone_permille = 60,
+    .gain_p = 400,
+    .gain_i = 2000,
+    .stall_permille = 400,
+    .stall_ms = 500U,
+    .runaway_mmps = 80,
+    .runaway_ms = 200U
+};

@@ -1,0 +1,38 @@
+/* The robot that a firmware is built for. */
+#ifndef ROBOT_H
+#define ROBOT_H
+
+#include <stdint.h>
+
+typedef struct {
+    uint32_t track_um;              /* between the contact points of the wheels */
+    uint32_t wheel_radius_um;
+    uint16_t counts_per_turn;       /* of an encoder, for one turn of the wheel; 0: no encoders, wheels run open loop */
+
+    int16_t max_v_mmps;             /* limits; a Drive beyond them is refused */
+    int16_t max_reverse_mmps;       /* as a positive number */
+    int16_t max_w_mradps;
+    int16_t max_wheel_mmps;         /* a Drive that asks more of a wheel is slowed down on the same arc */
+    uint16_t accel_mmps2;           /* ramps; the supervisor of the computer stays below them */
+    uint16_t decel_mmps2;
+    uint16_t angular_accel_mradps2;
+    uint16_t angular_decel_mradps2;
+
+    uint16_t deadman_ms;            /* motors off this long after the last accepted Drive, or up to one tick before */
+    uint16_t tick_ms;               /* period of the control tick */
+    uint16_t late_tick_ms;          /* two ticks this far apart are a fault of the firmware itself */
+
+    int16_t full_speed_mmps;        /* of an unloaded wheel at full power */
+    int16_t dead_zone_permille;     /* power at which the wheel begins to turn */
+    int16_t gain_p;                 /* permille for an error of 1 m/s */
+    int16_t gain_i;                 /* permille for an error of 1 m/s that lasted 1 s */
+    int16_t stall_permille;         /* more power than this for stall_ms without one encoder count is a fault */
+    uint16_t stall_ms;
+    int16_t runaway_mmps;           /* turning faster than this against the command for runaway_ms is a fault */
+    uint16_t runaway_ms;
+} robot_t;
+
+/* The robot of boards/robots/sim.toml: each port is built for one. */
+extern const robot_t ROBOT;
+
+#endif

@@ -1,0 +1,139 @@
+"""Requests and answers over a serial line: ``docs/wire-protocol.md``."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from firmware_bridge.bridge import BridgeError
+from firmware_bridge.framing import FrameReader, encode
+from firmware_bridge.wire import Message
+
+ANSWER_S = 0.02
+"""A request that is not answered within this is sent again.  Both frames take 6 ms at 115200 baud."""
+TRIES = 3
+_READ_S = 0.002
+
+AnswerT = TypeVar("AnswerT", bound=Message)
+
+
+class Line(Protocol):
+    """What of ``serial.Serial`` is used."""
+
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that are there."""
+
+    def read(self, size: int = 1) -> bytes:
+        """What came, waiting for the first byte no longer than a few milliseconds."""
+
+    def write(self, data: bytes) -> int | None:
+        """Send."""
+
+    def close(self) -> None:
+        """Give the port back."""
+
+
+class Exchange:
+    """The answer to one request.
+
+    Attributes:
+        sent: monotonic seconds just before the request that was answered left.
+        received: and when its answer had come.
+    """
+
+    def __init__(self, sent: float, received: float) -> None:
+        self.sent, self.received = sent, received
+
+
+class Link:
+    """Asks, and waits for the answer.
+
+    Args:
+        line: an open port.
+
+    Attributes:
+        repeated: requests that had to be sent again.
+        heard: bytes received.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self.repeated = self.heard = 0
+        self._line = line
+        self._reader = FrameReader()
+        self._sequence = int.from_bytes(os.urandom(2), "little")
+        self._line.write(b"\0")  # ends whatever noise began
+
+    @property
+    def damaged(self) -> int:
+        """Answers that came damaged."""
+        return self._reader.damaged
+
+    def ask(
+        self, request: Message, answer: type[AnswerT], wait_s: float = ANSWER_S, tries: int = TRIES
+    ) -> tuple[AnswerT, Exchange]:
+        """Send a request until it is answered.
+
+        Args:
+            request: what to ask.
+            answer: what its answer is.
+            wait_s: for the answer to each try.
+            tries: how often it is sent.
+
+        Raises:
+            BridgeError: no answer, or the line is gone.
+        """
+        sent: dict[int, float] = {}
+        try:
+            for number in range(tries):
+                self.repeated += number > 0
+                self._sequence = (self._sequence + 1) & 0xFFFF
+                sent[self._sequence] = time.monotonic()
+                self._line.write(encode(request, self._sequence))
+                deadline = sent[self._sequence] + wait_s
+                while time.monotonic() < deadline:
+                    received = self._line.read(max(1, self._line.in_waiting))
+                    now = time.monotonic()
+                    self.heard += len(received)
+                    for sequence, message in self._reader.feed(received):
+                        if sequence in sent and isinstance(message, answer):
+                            return message, Exchange(sent[sequence], now)
+        except OSError as error:  # pyserial's own errors are some
+            raise BridgeError(f"the line is gone: {error.strerror or error}") from error
+        raise BridgeError(f"no answer to {type(request).__name__}, sent {tries} times")
+
+    def close(self) -> None:
+        """Give the port back.  Never raises."""
+        with suppress(OSError):
+            self._line.close()
+
+
+def open_line(device: str, baud: int) -> Line:
+    """Open a serial port for this process alone.
+
+    Raises:
+        BridgeError: one line that says why not, and what to do.
+    """
+    try:
+        import serial
+    except ImportError:
+        raise BridgeError("no serial ports without pyserial: run  pip install 'edge-wm[serial]'") from None
+    try:
+        line: Line = serial.Serial(device, baud, timeout=_READ_S, write_timeout=0.1, exclusive=True)
+        return line
+    except (OSError, ValueError) as error:
+        raise BridgeError(f"{device}: {_why_not(device, error)}") from error
+
+
+def _why_not(device: str, error: Exception) -> str:
+    if not Path(device).exists():
+        return "no such port: is the board plugged in?"
+    if not os.access(device, os.R_OK | os.W_OK):
+        group = Path(device).group()
+        return f"no permission: run  sudo usermod -aG {group} $USER  and log in again"
+    if "exclusively lock" in str(error) or "busy" in str(error):
+        return "busy: another program has it open"
+    return f"not a serial port: {error}"

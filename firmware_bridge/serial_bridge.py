@@ -1,0 +1,253 @@
+"""The bridge to a microcontroller that runs our firmware, or any that speaks ``docs/wire-protocol.md``.
+
+The microcontroller has the last word: it is disarmed until it is armed, stops by itself when commands stay out, and keeps limits of its
+own.  What is checked here is that it was built for the same protocol and for this robot.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, fields
+
+from firmware_bridge.bridge import NEUTRAL, BridgeError, Command, Telemetry
+from firmware_bridge.clock_offset import ClockOffset
+from firmware_bridge.link import Line, Link, open_line
+from firmware_bridge.wire import (
+    PROTOCOL,
+    Arm,
+    Disarm,
+    Drive,
+    Fault,
+    Hello,
+    Identity,
+    Message,
+    Poll,
+    Reset,
+    Result,
+    State,
+    Status,
+)
+
+BAUD = 115_200
+GREETING_S = 0.25
+GREETINGS = 12
+"""An Arduino resets when its port is opened, and its boot loader keeps the line for up to two seconds."""
+SAME = 0.005
+"""Lengths may differ by this share: they were written down twice."""
+STARVED = 1.5
+"""The deadman must outlast this many ticks, so that one late command does not stop the robot."""
+
+REFUSED = {
+    Result.OLD_SEQUENCE: "it has heard a newer request: another program may be talking to it",
+    Result.NO_SESSION: "it knows no session: it was reset, or another program has begun one",
+    Result.NOT_ARMED: "it is disarmed: it was reset, or another program has disarmed it",
+    Result.BUTTON_PRESSED: "the emergency-stop button is pressed, or its wire is broken",
+    Result.OUT_OF_RANGE: "the velocity is beyond its limits",
+}
+
+
+@dataclass(frozen=True)
+class Chassis:
+    """The robot as the computer knows it; SI units.
+
+    Attributes:
+        track_m: between the contact points of the wheels.
+        wheel_radius_m: of both.
+        max_v, max_reverse_v: m/s, both positive.
+        max_w: rad/s.
+        accel, decel: m/s^2.
+        angular_accel: rad/s^2, either way.
+        tick_s: seconds from one command to the next.
+    """
+
+    track_m: float
+    wheel_radius_m: float
+    max_v: float
+    max_reverse_v: float
+    max_w: float
+    accel: float
+    decel: float
+    angular_accel: float
+    tick_s: float
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            number = getattr(self, item.name)
+            if not (math.isfinite(number) and number >= 0.0):
+                raise BridgeError(f"{item.name} is {number}: it must be finite and not negative")
+
+
+class SerialBridge:
+    """Commands over a serial line.  See :class:`firmware_bridge.bridge.Bridge` for the methods.
+
+    Args:
+        device: of the port, such as ``/dev/ttyACM0``.
+        chassis: the robot.
+        baud: of the line.
+
+    Attributes:
+        identity: what answered, once connected.
+        status: its newest report.
+    """
+
+    def __init__(self, device: str, chassis: Chassis, baud: int = BAUD) -> None:
+        self.identity: Identity | None = None
+        self.status: Status | None = None
+        self._device, self._chassis, self._baud = device, chassis, baud
+        self._link: Link | None = None
+        self._clock = ClockOffset()
+        self._read_at = 0.0
+
+    def connect(self) -> None:
+        """Open the port and say hello.
+
+        Raises:
+            BridgeError: no such port, busy, no permission, no answer, another protocol, or another robot.
+        """
+        if self._link is not None:
+            raise BridgeError(f"{self._device}: connected already")
+        link = Link(self._open())
+        try:
+            self.identity = self._greet(link)
+            for difference in _differences(self._chassis, self.identity):
+                raise BridgeError(f"{self._device}: {difference}")
+        except BaseException:
+            link.close()
+            raise
+        self._link = link
+
+    def arm(self) -> None:
+        """Let commands reach the motors.  Raises BridgeError if a fault is latched or the button is pressed."""
+        assert self.identity is not None, "not connected"
+        self._obeyed(Arm(self.identity.session))
+
+    def apply(self, command: Command) -> Command:
+        """Send a velocity, within the firmware's limits.
+
+        Returns:
+            The velocity that is in force: less on the same arc if a wheel cannot turn so fast.
+
+        Raises:
+            BridgeError: it is not finite (nothing is sent), the line is gone, or the firmware refuses.
+        """
+        if not (math.isfinite(command.v) and math.isfinite(command.w)):
+            raise BridgeError(f"a velocity that is not finite: {command}")
+        assert self.identity is not None, "not connected"
+        limits = self.identity
+        v = min(max(round(command.v * 1000.0), -limits.max_reverse_mmps), limits.max_v_mmps)
+        w = min(max(round(command.w * 1000.0), -limits.max_w_mradps), limits.max_w_mradps)
+        return _in_force(self._obeyed(Drive(v, w)))
+
+    def telemetry(self) -> Telemetry:
+        """The newest report, no older than the last command; asked for if there is none yet."""
+        if self.status is None:
+            self._obeyed(Poll())
+        status, identity = self.status, self.identity
+        assert status is not None and identity is not None, "not connected"
+        per_count = 0.0
+        if identity.counts_per_turn:
+            per_count = 2.0 * math.pi * identity.wheel_radius_um * 1e-6 / identity.counts_per_turn
+        return Telemetry(
+            time=self._read_at,
+            armed=status.state == State.ARMED,
+            applied=_in_force(status),
+            faults=fault_names(status.faults),
+            wheels_m=(status.left_counts * per_count, status.right_counts * per_count) if per_count else None,
+            battery_v=status.battery_mv / 1000.0 if status.battery_mv else None,
+        )
+
+    def stop(self) -> None:
+        """Motors off and disarmed.  If nothing answers, the firmware's deadman does it.  Never raises."""
+        if self._link is None:
+            return
+        with suppress(BridgeError):
+            self._keep(Disarm())
+
+    def close(self) -> None:
+        """Stop, and give the port back.  Never raises."""
+        self.stop()
+        if self._link is not None:
+            self._link.close()
+        self._link = None
+
+    def _open(self) -> Line:
+        return open_line(self._device, self._baud)
+
+    def _greet(self, link: Link) -> Identity:
+        try:
+            identity, _ = link.ask(Hello(PROTOCOL), Identity, GREETING_S, GREETINGS)
+        except BridgeError as error:
+            if link.heard:
+                raise BridgeError(
+                    f"{self._device}: {link.heard} bytes came and no answer among them: another device, another baud"
+                    " rate than the firmware's, or a firmware that has to be flashed anew"
+                ) from error
+            raise BridgeError(f"{self._device}: {error}: is this the board, and was it flashed?") from error
+        return identity
+
+    def _obeyed(self, request: Message) -> Status:
+        """Ask, and insist on OK."""
+        status = self._keep(request)
+        result = Result(status.result)
+        if result is Result.FAULT_LATCHED:
+            raise BridgeError(f"{self._device}: latched: {', '.join(fault_names(status.faults))}")
+        if result is not Result.OK:
+            reset = f" (last reset: {Reset(self.identity.reset).name})" if self.identity else ""
+            raise BridgeError(f"{self._device}: {REFUSED[result]}{reset}")
+        return status
+
+    def _keep(self, request: Message) -> Status:
+        if self._link is None:
+            raise BridgeError(f"{self._device}: not connected")
+        self.status, exchange = self._link.ask(request, Status)
+        self._clock.observe(exchange.sent, exchange.received, self.status.time_us)
+        self._read_at, _ = self._clock.to_host(self.status.time_us - self.status.age_us)
+        return self.status
+
+
+def fault_names(faults: int) -> tuple[str, ...]:
+    """The latched faults, in words."""
+    return tuple(str(fault.name).lower().replace("_", " ") for fault in Fault if fault & faults)
+
+
+def _in_force(status: Status) -> Command:
+    return (
+        Command(status.v_mmps / 1000.0, status.w_mradps / 1000.0)
+        if status.v_mmps or status.w_mradps
+        else NEUTRAL
+    )
+
+
+def _differences(chassis: Chassis, identity: Identity) -> list[str]:
+    """Why this firmware must not drive this robot."""
+    if identity.protocol != PROTOCOL:
+        return [
+            f"its firmware speaks protocol {identity.protocol:08x}, this edge-wm speaks {PROTOCOL:08x}: reflash it"
+        ]
+    found = []
+    for name, ours, theirs in (
+        ("track", chassis.track_m, identity.track_um * 1e-6),
+        ("wheel radius", chassis.wheel_radius_m, identity.wheel_radius_um * 1e-6),
+    ):
+        if not math.isclose(ours, theirs, rel_tol=SAME):
+            found.append(
+                f"its firmware was built for a {name} of {theirs:g} m, the robot has {ours:g} m: reflash it"
+            )
+    for name, ours, theirs in (
+        ("max_v", chassis.max_v, identity.max_v_mmps / 1000.0),
+        ("max_reverse_v", chassis.max_reverse_v, identity.max_reverse_mmps / 1000.0),
+        ("max_w", chassis.max_w, identity.max_w_mradps / 1000.0),
+        ("accel", chassis.accel, identity.accel_mmps2 / 1000.0),
+        ("decel", chassis.decel, identity.decel_mmps2 / 1000.0),
+        ("angular_accel", chassis.angular_accel, identity.angular_accel_mradps2 / 1000.0),
+        ("angular_accel", chassis.angular_accel, identity.angular_decel_mradps2 / 1000.0),
+    ):
+        if ours > theirs * (1.0 + 1e-6):
+            found.append(f"{name} {ours:g} is beyond the firmware's own {theirs:g}: lower it, or reflash")
+    deadman_s = identity.deadman_ms / 1000.0
+    if STARVED * chassis.tick_s > deadman_s:
+        found.append(
+            f"its deadman of {deadman_s:g} s does not outlast {STARVED:g} ticks of {chassis.tick_s:g} s: lower tick_s"
+        )
+    return found

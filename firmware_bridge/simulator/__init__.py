@@ -1,0 +1,1 @@
+"""The microcontroller without the hardware: its real program in a simulated processor."""

@@ -1,0 +1,114 @@
+"""The firmware of the ATmega328P in simavr, with motors, encoders and a button: ``avr_bench.c``.
+
+Time stands still until :meth:`AvrBench.run`, and the same story gives the same end.  It needs ``gcc-avr``, ``avr-libc``,
+``libsimavr-dev`` and ``libelf-dev``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import NamedTuple
+
+FIRMWARE = Path(__file__).parents[1] / "firmware"
+POWER_ON, EXTERNAL, BROWN_OUT, WATCHDOG = 0x01, 0x02, 0x04, 0x08
+"""Flags of MCUSR."""
+_QUEUE = 65_536
+
+
+class BenchState(NamedTuple):
+    """What is to be seen from outside; times are microseconds of the simulated processor.
+
+    Attributes:
+        now_us: its time.
+        waiting: bytes that it has yet to hear.
+        heard_us: when it heard the last one.
+        neutral_us: since when neither motor has power; None while one has.
+        changed_us: when the power of a motor changed last.
+        power: of the left and the right motor, permille.
+        speed_mmps: of their wheels' rims.
+        unused_ram: bytes that neither its variables nor its stack have touched since power came.
+    """
+
+    now_us: int
+    waiting: int
+    heard_us: int
+    neutral_us: int | None
+    changed_us: int
+    power: tuple[int, int]
+    speed_mmps: tuple[float, float]
+    unused_ram: int
+
+
+class AvrBench:
+    """One board.
+
+    Args:
+        folder: where ``make OUT=folder bench`` has put the firmware and the library.
+
+    Raises:
+        OSError: they are not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._library = ctypes.CDLL(str(folder / "avr_bench.so"))
+        library, pointer = self._library, ctypes.c_void_p
+        library.bench_new.restype = pointer
+        library.bench_run.restype = ctypes.c_uint64
+        library.bench_run.argtypes = [pointer, ctypes.c_uint64]
+        library.bench_say.argtypes = [pointer, ctypes.c_char_p, ctypes.c_uint32]
+        library.bench_hear.argtypes = [pointer, ctypes.c_char_p]
+        library.bench_state.argtypes = [pointer, ctypes.POINTER(ctypes.c_int64)]
+        library.bench_wheel.argtypes = [pointer, ctypes.c_int, ctypes.c_int, ctypes.c_int]
+        library.bench_button.argtypes = [pointer, ctypes.c_int]
+        library.bench_reset.argtypes = [pointer, ctypes.c_uint8]
+        library.bench_free.argtypes = [pointer]
+        self._heard = ctypes.create_string_buffer(_QUEUE)
+        self._bench = library.bench_new(str(folder / "atmega328p.elf").encode())
+        if not self._bench:
+            raise OSError(f"{folder}: no atmega328p.elf")
+
+    def run(self, us: int) -> int:
+        """Let the processor run so long; returns its time, which may be a few microseconds later."""
+        return int(self._library.bench_run(self._bench, us))
+
+    def say(self, data: bytes) -> None:
+        """Bytes for the firmware's line, which carries one in 87 us."""
+        self._library.bench_say(self._bench, data, len(data))
+
+    def hear(self) -> bytes:
+        """What the firmware has sent."""
+        count = self._library.bench_hear(self._bench, self._heard)
+        return self._heard.raw[:count]
+
+    def state(self) -> BenchState:
+        """What is to be seen now."""
+        numbers = (ctypes.c_int64 * 10)()
+        self._library.bench_state(self._bench, numbers)
+        now, waiting, heard, neutral, changed, left, right, left_umps, right_umps, unused = numbers
+        return BenchState(
+            now,
+            waiting,
+            heard,
+            None if neutral == -1 else neutral,
+            changed,
+            (left, right),
+            (left_umps / 1000.0, right_umps / 1000.0),
+            unused,
+        )
+
+    def wheel(self, right: bool, *, encoder: int = 1, blocked: bool = False) -> None:
+        """Change a wheel: its encoder is connected (1), not connected (0) or the wrong way round (-1)."""
+        self._library.bench_wheel(self._bench, right, encoder, blocked)
+
+    def button(self, pressed: bool) -> None:
+        """Press the emergency-stop button, or break its wire; or release it."""
+        self._library.bench_button(self._bench, pressed)
+
+    def reset(self, flags: int) -> None:
+        """Reset the processor for the reason that ``flags`` of MCUSR stand for."""
+        self._library.bench_reset(self._bench, flags)
+
+    def close(self) -> None:
+        """Throw the board away."""
+        self._library.bench_free(self._bench)

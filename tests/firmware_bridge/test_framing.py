@@ -1,0 +1,117 @@
+"""Frames: both ends make the same bytes, and nothing that was damaged is taken for one."""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firmware_bridge.framing import MAX_LINE_BYTES, FrameReader, decode, encode
+from firmware_bridge.wire import LAYOUTS, TYPES, Drive, Identity, Message, Status
+
+RANGES = {
+    "B": (0, 0xFF),
+    "H": (0, 0xFFFF),
+    "I": (0, 0xFFFFFFFF),
+    "h": (-0x8000, 0x7FFF),
+    "i": (-(2**31), 2**31 - 1),
+}
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> Message:
+    message, layout = draw(st.sampled_from(list(LAYOUTS.values())))
+    return message(*(draw(st.integers(*RANGES[letter])) for letter in layout.format.strip("<")))
+
+
+SEQUENCES = st.integers(0, 0xFFFF)
+
+
+def c_frames(shim: ctypes.CDLL, stream: bytes) -> tuple[list[tuple[int, int, bytes]], int]:
+    """Type, sequence and fields of what the firmware's parser finds, and how much was damaged."""
+    found = ctypes.create_string_buffer(64 * (len(stream) + 1))
+    used = shim.shim_decode(stream, len(stream), found, len(found))
+    data, at, frames, damaged = found.raw[:used], 0, [], 0
+    while at < used:
+        size = data[at]
+        if size == 255:
+            damaged, at = damaged + 1, at + 1
+            continue
+        fields = data[at + 4 : at + 4 + size]
+        frames.append((data[at + 1], int.from_bytes(data[at + 2 : at + 4], "little"), fields))
+        at += 4 + size
+    return frames, damaged
+
+
+@given(messages(), SEQUENCES)
+def test_what_is_encoded_is_decoded(message: Message, sequence: int) -> None:
+    line = encode(message, sequence)
+    assert line.index(0) == len(line) - 1 < MAX_LINE_BYTES
+    assert decode(line[:-1]) == (sequence, message)
+
+
+@given(message=messages(), sequence=SEQUENCES)
+def test_both_ends_make_the_same_bytes(shim: ctypes.CDLL, message: Message, sequence: int) -> None:
+    kind = TYPES[type(message)]
+    fields = LAYOUTS[kind][1].pack(*message)
+    line = ctypes.create_string_buffer(64)
+    count = shim.shim_encode(kind, sequence, fields, len(fields), line)
+    assert line.raw[:count] == encode(message, sequence)
+    assert c_frames(shim, encode(message, sequence)) == ([(kind, sequence, fields)], 0)
+
+
+@given(
+    stream=st.lists(st.one_of(messages().map(lambda m: encode(m, 7)), st.binary(max_size=90))).map(b"".join)
+)
+def test_both_ends_find_the_same_frames_in_any_stream(shim: ctypes.CDLL, stream: bytes) -> None:
+    reader = FrameReader()
+    found = [(TYPES[type(message)], sequence) for sequence, message in reader.feed(stream)]
+    theirs, damaged = c_frames(shim, stream)
+    known = [
+        (kind, sequence)
+        for kind, sequence, fields in theirs
+        if kind in LAYOUTS and len(fields) == LAYOUTS[kind][1].size
+    ]
+    assert found == known
+    assert reader.damaged == damaged + len(theirs) - len(known)
+
+
+@pytest.mark.parametrize("message", [Drive(300, -1200), Status(*range(12)), Identity(*range(16))])
+def test_no_frame_with_one_or_two_wrong_bits_is_taken(message: Message) -> None:
+    line = encode(message, 5)[:-1]
+    bits = len(line) * 8
+    number = int.from_bytes(line, "big")
+    for first in range(bits):
+        assert decode((number ^ (1 << first)).to_bytes(len(line), "big")) is None
+        second = (first * 7 + 3) % bits
+        if second != first:
+            assert decode((number ^ (1 << first) ^ (1 << second)).to_bytes(len(line), "big")) is None
+    assert decode(line) == (5, message)
+
+
+@given(noise=st.binary(max_size=300), message=messages())
+def test_after_any_noise_the_next_frame_is_understood(
+    shim: ctypes.CDLL, noise: bytes, message: Message
+) -> None:
+    stream = noise + b"\0" + encode(message, 9)
+    assert [*FrameReader().feed(stream)][-1] == (9, message)
+    assert c_frames(shim, stream)[0][-1][:2] == (TYPES[type(message)], 9)
+
+
+@given(stream=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200)))
+def test_it_does_not_matter_how_the_bytes_arrive(stream: bytes, cuts: list[int]) -> None:
+    stream = encode(Drive(1, 2), 3) + stream + b"\0" + encode(Drive(4, 5), 6)
+    whole, parts = FrameReader(), FrameReader()
+    at, found = 0, []
+    for cut in [*sorted(cuts), len(stream)]:
+        found += parts.feed(stream[at : max(at, cut)])
+        at = max(at, cut)
+    assert found == [*whole.feed(stream)]
+    assert parts.damaged == whole.damaged
+
+
+def test_the_checksum_is_that_of_the_specification() -> None:
+    assert zlib.crc32(b"123456789") == 0xCBF43926

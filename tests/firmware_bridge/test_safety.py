@@ -1,0 +1,339 @@
+"""The firmware trusts nobody: when its motors turn, and that they stop."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firmware_bridge.framing import encode
+from firmware_bridge.wire import (
+    PROTOCOL,
+    Arm,
+    ClearFaults,
+    Counters,
+    Disarm,
+    Drive,
+    EmergencyStop,
+    Fault,
+    Hello,
+    Message,
+    Poll,
+    ReadCounters,
+    Reset,
+    Result,
+    State,
+)
+from tests.firmware_bridge.core import DEADMAN_US, TICK_US, Firmware, on_the_bench
+
+RESTING = (0, 0)
+
+
+def is_moving(firmware: Firmware) -> bool:
+    return firmware.power != RESTING
+
+
+def test_after_a_reset_it_is_disarmed_and_its_motors_are_off(firmware: Firmware) -> None:
+    firmware.tick(3)
+    assert (firmware.state, firmware.faults, firmware.power) == (State.DISARMED, 0, RESTING)
+    assert firmware.drive(300).result == Result.NOT_ARMED
+    firmware.tick(3)
+    assert firmware.power == RESTING
+
+
+def test_greeted_and_armed_it_drives(firmware: Firmware) -> None:
+    firmware.armed().run(0.3, 300)
+    assert is_moving(firmware)
+    assert firmware.state is State.ARMED
+
+
+@pytest.mark.parametrize(("protocol", "session"), [(PROTOCOL ^ 1, 0), (PROTOCOL, 1)])
+def test_another_protocol_or_session_does_not_arm(firmware: Firmware, protocol: int, session: int) -> None:
+    firmware.greet(protocol)
+    assert firmware.ask(Arm(firmware.session ^ session)).result == Result.NO_SESSION
+    assert firmware.state is State.DISARMED
+
+
+def test_without_a_hello_it_does_not_arm(firmware: Firmware) -> None:
+    assert firmware.ask(Arm(0)).result == Result.NO_SESSION
+
+
+def test_a_recorded_session_does_not_arm_it_again(firmware: Firmware) -> None:
+    recorded = [encode(Hello(PROTOCOL), 10)]
+    [(_, identity)] = firmware.hear(recorded[0])
+    recorded += [encode(Arm(identity.session), 11), encode(Drive(300, 0), 12)]  # type: ignore[union-attr]
+    for frame in recorded[1:]:
+        [(_, answer)] = firmware.hear(frame)
+        assert answer.result == Result.OK  # type: ignore[union-attr]
+    firmware.tick(2)
+    assert is_moving(firmware)
+    for frame in recorded:
+        firmware.hear(frame)
+    firmware.tick(2)
+    assert (firmware.state, firmware.power) == (State.DISARMED, RESTING)
+
+
+@given(fed=st.lists(st.integers(0, 19), max_size=30), start_us=st.sampled_from([0, 2**32 - 500_000]))
+@settings(max_examples=50)
+def test_the_deadman_stops_the_motors_in_time_and_never_more_than_a_tick_before(
+    shim: ctypes.CDLL, fed: list[int], start_us: int
+) -> None:
+    """Whatever the rhythm of the commands was, and wherever the clock wraps."""
+    with on_the_bench(shim, now_us=start_us) as firmware:
+        firmware.armed()
+        for pause in fed:
+            firmware.drive(300)
+            firmware.tick(pause)
+            assert firmware.state is State.ARMED
+        firmware.drive(300)
+        last_us = firmware.now_us
+        firmware.tick(2)
+        assert is_moving(firmware)
+        while firmware.state is State.ARMED:
+            firmware.tick()
+        assert firmware.now_us - last_us == DEADMAN_US
+        assert (firmware.power, firmware.faults) == (RESTING, Fault.DEADMAN)
+
+
+@pytest.mark.parametrize("offset_us", range(0, TICK_US, 1_000))
+def test_a_command_between_ticks_counts_from_when_it_came(firmware: Firmware, offset_us: int) -> None:
+    firmware.armed()
+    firmware.now_us += offset_us
+    firmware.drive(300)
+    fed_us = firmware.now_us
+    firmware.now_us -= offset_us
+    while firmware.state is State.ARMED:
+        firmware.tick()
+    assert DEADMAN_US - TICK_US < firmware.now_us - fed_us <= DEADMAN_US
+
+
+FEEDS_NOTHING = {
+    "silence": lambda firmware: b"",
+    "poll": lambda firmware: encode(Poll(), 60_000),
+    "counters": lambda firmware: encode(ReadCounters(), 60_000),
+    "noise": lambda firmware: random.Random(1).randbytes(40),
+    "a wrong checksum": lambda firmware: bytes((*encode(Drive(300, 0), 60_000)[:-2], 1, 0)),
+    "the same frame again": lambda firmware: encode(Drive(300, 0), 101),
+    "an old frame": lambda firmware: encode(Drive(300, 0), 90),
+    "half a frame": lambda firmware: encode(Drive(300, 0), 60_000)[:7],
+    "too fast": lambda firmware: encode(Drive(501, 0), 102),
+    "too fast backwards": lambda firmware: encode(Drive(-151, 0), 102),
+    "turning too fast": lambda firmware: encode(Drive(0, -2501), 102),
+    "the smallest number": lambda firmware: encode(Drive(-0x8000, -0x8000), 102),
+    "arming again": lambda firmware: encode(Arm(firmware.session), 102),
+}
+
+
+@pytest.mark.parametrize("what", FEEDS_NOTHING)
+def test_only_an_accepted_command_feeds_the_deadman(firmware: Firmware, what: str) -> None:
+    firmware.armed()
+    firmware.ask(Drive(300, 0), sequence=101)
+    fed_us = firmware.now_us
+    firmware.tick(2)
+    assert is_moving(firmware)
+    while is_moving(firmware):
+        firmware.hear(FEEDS_NOTHING[what](firmware))
+        firmware.tick()
+        assert firmware.now_us - fed_us <= DEADMAN_US
+
+
+def test_and_one_that_is_accepted_does(firmware: Firmware) -> None:
+    firmware.armed()
+    for sequence in range(100, 200):
+        firmware.ask(Drive(300, 0), sequence)
+        firmware.tick(15)
+    assert firmware.state is State.ARMED
+
+
+@pytest.mark.parametrize(("v", "w"), [(500, 0), (-150, 0), (0, 2500), (0, -2500)])
+def test_velocities_at_the_limits_are_allowed_and_beyond_them_not(firmware: Firmware, v: int, w: int) -> None:
+    firmware.armed()
+    status = firmware.drive(v, w)
+    assert (status.result, status.v_mmps, status.w_mradps) == (Result.OK, v, w)
+    more = firmware.drive(v + (v > 0) - (v < 0), w + (w > 0) - (w < 0))
+    assert (more.result, more.v_mmps, more.w_mradps) == (Result.OUT_OF_RANGE, v, w)
+
+
+STOPPERS: dict[str, Message] = {
+    "disarm": Disarm(),
+    "emergency stop": EmergencyStop(),
+    "another computer": Hello(PROTOCOL),
+    "another protocol": Hello(PROTOCOL + 1),
+}
+
+
+@pytest.mark.parametrize("what", STOPPERS)
+@pytest.mark.parametrize("age", [1, 0, -1, -20_000])
+def test_what_stops_it_stops_it_at_once_whatever_its_number(firmware: Firmware, what: str, age: int) -> None:
+    firmware.armed().run(0.3, 300)
+    assert is_moving(firmware)
+    status = firmware.ask(STOPPERS[what], firmware._sequence + age)
+    assert firmware.power == RESTING
+    assert firmware.state is (State.FAULT if what == "emergency stop" else State.DISARMED)
+    if what in ("disarm", "emergency stop"):
+        assert (status.v_mmps, status.w_mradps, status.left_permille) == (0, 0, 0)
+    firmware.tick(30)
+    assert firmware.power == RESTING
+
+
+def test_after_a_stop_it_starts_from_rest(firmware: Firmware) -> None:
+    firmware.armed().run(0.5, 500)
+    firmware.ask(Disarm())
+    assert firmware.ask(Arm(firmware.session)).result == Result.OK
+    firmware.tick()
+    assert firmware.power == RESTING
+
+
+def test_the_button_stops_it_and_holds_it(firmware: Firmware) -> None:
+    firmware.armed().run(0.3, 300)
+    firmware.button = True
+    firmware.tick()
+    assert (firmware.power, firmware.faults) == (RESTING, Fault.EMERGENCY_STOP)
+    assert firmware.ask(ClearFaults(firmware.session)).result == Result.BUTTON_PRESSED
+    assert firmware.ask(Arm(firmware.session)).result == Result.BUTTON_PRESSED
+    firmware.button = False
+    firmware.tick()
+    assert firmware.ask(Arm(firmware.session)).result == Result.FAULT_LATCHED
+    assert firmware.ask(ClearFaults(firmware.session)).result == Result.OK
+    assert firmware.state is State.DISARMED
+    assert firmware.ask(Arm(firmware.session)).result == Result.OK
+
+
+def test_the_button_holds_a_robot_that_is_disarmed_too(firmware: Firmware) -> None:
+    firmware.greet()
+    firmware.button = True
+    firmware.tick()
+    firmware.button = False
+    firmware.tick()
+    assert firmware.ask(Arm(firmware.session)).result == Result.FAULT_LATCHED
+
+
+@pytest.mark.parametrize("request_", [Drive(100, 0), Disarm(), Poll(), Hello(PROTOCOL)])
+def test_nothing_but_clearing_forgets_an_emergency_stop(firmware: Firmware, request_: Message) -> None:
+    firmware.armed()
+    firmware.ask(EmergencyStop())
+    firmware.ask(request_)
+    firmware.tick(50)
+    assert (firmware.state, firmware.faults) == (State.FAULT, Fault.EMERGENCY_STOP)
+    assert firmware.ask(Arm(firmware.session)).result in (Result.FAULT_LATCHED, Result.NO_SESSION)
+    if not isinstance(request_, Hello):
+        assert firmware.drive(100).result == Result.FAULT_LATCHED
+
+
+def test_a_new_session_forgets_the_deadman_and_nothing_else(firmware: Firmware) -> None:
+    firmware.armed().drive(100)
+    firmware.tick(30)
+    assert firmware.faults == Fault.DEADMAN
+    firmware.greet()
+    assert (firmware.state, firmware.faults) == (State.DISARMED, 0)
+    firmware.armed().drive(100)
+    firmware.tick(30)
+    firmware.ask(EmergencyStop())
+    firmware.greet()
+    assert (firmware.state, firmware.faults) == (State.FAULT, Fault.EMERGENCY_STOP)
+
+
+def test_clearing_needs_the_session(firmware: Firmware) -> None:
+    firmware.armed().drive(100)
+    firmware.tick(30)
+    assert firmware.ask(ClearFaults(firmware.session + 1)).result == Result.NO_SESSION
+    assert firmware.state is State.FAULT
+    assert firmware.ask(ClearFaults(firmware.session)).result == Result.OK
+
+
+def test_clearing_disarms_what_drives(firmware: Firmware) -> None:
+    firmware.armed().run(0.2, 300)
+    firmware.ask(ClearFaults(firmware.session))
+    assert (firmware.state, firmware.power) == (State.DISARMED, RESTING)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "is_new"), [(1, True), (32_767, True), (0, False), (32_768, False), (-1, False)]
+)
+def test_numbers_are_newer_by_less_than_half_of_all(firmware: Firmware, ahead: int, is_new: bool) -> None:
+    firmware.ask(Hello(PROTOCOL), 40_000)
+    result = firmware.ask(Poll(), (40_000 + ahead) % 65_536).result
+    assert result == (Result.OK if is_new else Result.OLD_SEQUENCE)
+
+
+def test_a_late_tick_is_a_fault_of_its_own(firmware: Firmware) -> None:
+    firmware.armed().run(0.2, 300)
+    firmware.tick(us=49_000)
+    assert firmware.state is State.ARMED
+    firmware.tick(us=50_000)
+    assert (firmware.faults, firmware.power) == (Fault.TICK_OVERRUN, RESTING)
+
+
+def test_a_pause_before_arming_is_none(firmware: Firmware) -> None:
+    firmware.tick(us=3_000_000)
+    firmware.armed()
+    assert firmware.state is State.ARMED
+
+
+def test_every_session_has_another_name(firmware: Firmware) -> None:
+    names = []
+    for _ in range(50):
+        names.append(firmware.greet().session)
+        firmware.tick()
+    assert len(set(names)) == 50
+
+
+def test_it_says_why_it_started(shim: ctypes.CDLL) -> None:
+    with on_the_bench(shim, reset=int(Reset.BROWN_OUT)) as firmware:
+        assert firmware.greet().reset == Reset.BROWN_OUT
+
+
+def test_it_counts_what_happens(firmware: Firmware) -> None:
+    firmware.armed()
+    firmware.hear(b"\x05noise\0\x01\0")
+    firmware.drive(501)
+    firmware.drive(500, 2500)
+    firmware.tick(25)
+    counters = firmware.ask(ReadCounters())
+    assert counters == Counters(
+        frames=5, damaged=2, refused=1, clamped=1, deadman_trips=1, lost_bytes=0, worst_tick_us=TICK_US
+    )
+
+
+REQUESTS = st.one_of(
+    st.builds(Drive, st.integers(-600, 600), st.integers(-3000, 3000)),
+    st.sampled_from([Disarm(), EmergencyStop(), Poll(), ReadCounters(), Hello(PROTOCOL), Hello(1)]),
+    st.sampled_from(["arm", "clear", "button", "release"]),
+    st.binary(max_size=20),
+    st.integers(1, 30),
+)
+
+
+@given(story=st.lists(REQUESTS, max_size=60))
+@settings(max_examples=200)
+def test_in_any_story_the_motors_turn_only_when_they_may(shim: ctypes.CDLL, story: list[object]) -> None:
+    """Armed, fed within the deadman, and no button: nothing else turns a motor."""
+    with on_the_bench(shim) as firmware:
+        firmware.greet()
+        fed_us = -1_000_000
+        for step in story:
+            if isinstance(step, int):
+                for _ in range(step):
+                    firmware.tick()
+                    if is_moving(firmware):
+                        assert firmware.state is State.ARMED
+                        assert firmware.faults == 0
+                        assert not firmware.button
+                        assert firmware.now_us - fed_us < DEADMAN_US
+            elif isinstance(step, bytes):
+                firmware.hear(step + b"\0")
+            elif step == "arm":
+                firmware.ask(Arm(firmware.session))
+            elif step == "clear":
+                firmware.ask(ClearFaults(firmware.session))
+            elif step in ("button", "release"):
+                firmware.button = step == "button"
+            elif isinstance(step, Hello):
+                firmware.greet(step.protocol)
+            else:
+                answer = firmware.ask(step)  # type: ignore[arg-type]
+                if isinstance(step, Drive) and answer.result == Result.OK:
+                    fed_us = firmware.now_us
