@@ -10,6 +10,9 @@
 #   make closed-loop  what a robot achieves: every policy on test worlds, paired (hours; QUICK=1: a few episodes)
 #   make sweep        how much computation the trained model needs: success against the size of a plan, on validation worlds
 #                     (after make model; hours; QUICK=1: a few episodes of two sizes, recorded nowhere)
+#   make firmware     the microcontroller's program, into build/firmware, checked against MISRA C (needs gcc-avr avr-libc cppcheck)
+#   make drill        everything that can go wrong between computer and motors, done to that program in a simulated processor
+#                     (needs libsimavr-dev libelf-dev too; QUICK=1: each fault a few times, recorded nowhere)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
 # ARGS='…' passes options on: make demo ARGS='--seed 3', make test ARGS='-k planner'.
@@ -17,7 +20,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware drill lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,6 +60,13 @@ closed-loop: $(VENV)/.demo $(VENV)/.gl
 
 sweep: $(VENV)/.export $(VENV)/.gl
 	$(BIN)/python -m benchmarks.sweep $(if $(QUICK),--quick) $(ARGS)
+
+firmware:
+	$(MAKE) --no-print-directory -C firmware_bridge/firmware all lint
+
+drill: $(VENV)/.test
+	$(MAKE) --no-print-directory -C firmware_bridge/firmware bench
+	$(BIN)/python -m benchmarks.drill $(if $(QUICK),--quick) $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------------------------------
 # Four sets, each containing the one before it: demo, test, export, bench.  A stamp is older than its lock when the lock has

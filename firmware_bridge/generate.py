@@ -100,9 +100,10 @@ def _c_lines(definition: dict[str, Any]) -> Iterator[str]:
     for message in definition["message"]:
         name, fields = _snake(message["name"]), message["fields"]
         yield f"#define WIRE_{name.upper()} {message['id']}U"
-        yield f"#define WIRE_{name.upper()}_SIZE {sum(SIZES[kind] for _, kind, _ in fields)}U\n"
         if not fields:
+            yield ""
             continue
+        yield f"#define WIRE_{name.upper()}_SIZE {sum(SIZES[kind] for _, kind, _ in fields)}U\n"
         yield "typedef struct {"
         for field, kind, about in fields:
             yield f"    {_c_type(kind)} {field}; /* {about} */"

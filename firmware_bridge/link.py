@@ -12,8 +12,9 @@ from firmware_bridge.bridge import BridgeError
 from firmware_bridge.framing import FrameReader, encode
 from firmware_bridge.wire import Message
 
-ANSWER_S = 0.02
-"""A request that is not answered within this is sent again.  Both frames take 6 ms at 115200 baud."""
+ANSWER_S = 0.03
+"""A request that is not answered within this is sent again.  Both frames take 5 ms at 115200 baud, and an FTDI adapter may keep what it
+received to itself for 16."""
 TRIES = 3
 _READ_S = 0.002
 

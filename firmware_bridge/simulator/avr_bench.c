@@ -12,7 +12,7 @@
 
 #define CLOCK_HZ 16000000UL
 #define SLICE_US 20U                /* between two looks at the motors */
-#define BYTE_US 87U                 /* on the line, at 115200 baud */
+#define BYTE_US 87U                 /* on the line, at 115200 baud; simavr takes a parity bit too many, and 93 us */
 #define PWM_TOP 800.0
 #define LAG_S 0.06                  /* of a motor's speed behind its power */
 #define FULL_SPEED_MMPS 700.0       /* as in robot.c */
@@ -49,7 +49,7 @@ typedef struct {
     uint64_t next_byte_us;
     uint64_t heard_us;              /* when the last byte was given to the firmware */
     uint64_t neutral_us;            /* since when both motors have had no power; UINT64_MAX while one has */
-    uint64_t changed_us;            /* when the power of a motor changed last */
+    uint64_t powered_us;            /* when a motor last got power after neither had any */
     motor_t left;
     motor_t right;
     avr_ioport_external_t drives_c; /* levels that come from outside */
@@ -65,6 +65,7 @@ void bench_state(const bench_t *bench, int64_t *to);
 void bench_wheel(bench_t *bench, int right, int encoder, int blocked);
 void bench_button(bench_t *bench, int pressed);
 void bench_reset(bench_t *bench, uint8_t flags);
+int bench_hang(bench_t *bench);
 
 static uint64_t now_us(const bench_t *bench)
 {
@@ -171,12 +172,12 @@ static void look_at_power(bench_t *bench)
     const uint8_t *data = bench->avr->data;
     const int left = permille(bench, OCR1A_AT, data[PORTD_AT] & 0x10, data[PORTD_AT] & 0x80);
     const int right = permille(bench, OCR1B_AT, data[PORTB_AT] & 0x01, data[PORTB_AT] & 0x10);
-    if ((left != bench->left.permille) || (right != bench->right.permille)) {
-        bench->changed_us = now_us(bench);
-    }
     bench->left.permille = left;
     bench->right.permille = right;
     if ((left != 0) || (right != 0)) {
+        if (bench->neutral_us != UINT64_MAX) {
+            bench->powered_us = now_us(bench);
+        }
         bench->neutral_us = UINT64_MAX;
     } else if (bench->neutral_us == UINT64_MAX) {
         bench->neutral_us = now_us(bench);
@@ -237,7 +238,7 @@ static int64_t untouched_bytes(const bench_t *bench)
     return longest;
 }
 
-/* Time, bytes waiting, when the last one was heard, since when the motors have no power (-1: they have), when it changed, power left and
+/* Time, bytes waiting, when the last one was heard, since when the motors have no power (-1: they have), when they got it, power left and
  * right, speeds in um/s, RAM that was never used. */
 void bench_state(const bench_t *bench, int64_t *to)
 {
@@ -245,7 +246,7 @@ void bench_state(const bench_t *bench, int64_t *to)
     to[1] = (int64_t)(bench->waiting_to - bench->waiting_from);
     to[2] = (int64_t)bench->heard_us;
     to[3] = (int64_t)bench->neutral_us;
-    to[4] = (int64_t)bench->changed_us;
+    to[4] = (int64_t)bench->powered_us;
     to[5] = bench->left.permille;
     to[6] = bench->right.permille;
     to[7] = (int64_t)(bench->left.speed_mmps * 1000.0);
@@ -270,4 +271,17 @@ void bench_reset(bench_t *bench, uint8_t flags)
 {
     avr_reset(bench->avr);
     bench->avr->data[MCUSR_AT] = flags;
+}
+
+/* The program hangs where C programs end on an AVR: in a jump to itself, interrupts off.  Returns whether there is one. */
+int bench_hang(bench_t *bench)
+{
+    for (uint32_t at = 0U; at < bench->avr->flashend; at += 2U) {
+        if ((bench->avr->flash[at] == 0xFFU) && (bench->avr->flash[at + 1U] == 0xCFU)) {
+            bench->avr->pc = at;
+            bench->avr->sreg[S_I] = 0U;
+            return 1;
+        }
+    }
+    return 0;
 }

@@ -24,7 +24,7 @@ class BenchState(NamedTuple):
         waiting: bytes that it has yet to hear.
         heard_us: when it heard the last one.
         neutral_us: since when neither motor has power; None while one has.
-        changed_us: when the power of a motor changed last.
+        powered_us: when a motor last got power after neither had any.
         power: of the left and the right motor, permille.
         speed_mmps: of their wheels' rims.
         unused_ram: bytes that neither its variables nor its stack have touched since power came.
@@ -34,7 +34,7 @@ class BenchState(NamedTuple):
     waiting: int
     heard_us: int
     neutral_us: int | None
-    changed_us: int
+    powered_us: int
     power: tuple[int, int]
     speed_mmps: tuple[float, float]
     unused_ram: int
@@ -62,6 +62,7 @@ class AvrBench:
         library.bench_wheel.argtypes = [pointer, ctypes.c_int, ctypes.c_int, ctypes.c_int]
         library.bench_button.argtypes = [pointer, ctypes.c_int]
         library.bench_reset.argtypes = [pointer, ctypes.c_uint8]
+        library.bench_hang.argtypes = [pointer]
         library.bench_free.argtypes = [pointer]
         self._heard = ctypes.create_string_buffer(_QUEUE)
         self._bench = library.bench_new(str(folder / "atmega328p.elf").encode())
@@ -85,13 +86,13 @@ class AvrBench:
         """What is to be seen now."""
         numbers = (ctypes.c_int64 * 10)()
         self._library.bench_state(self._bench, numbers)
-        now, waiting, heard, neutral, changed, left, right, left_umps, right_umps, unused = numbers
+        now, waiting, heard, neutral, powered, left, right, left_umps, right_umps, unused = numbers
         return BenchState(
             now,
             waiting,
             heard,
             None if neutral == -1 else neutral,
-            changed,
+            powered,
             (left, right),
             (left_umps / 1000.0, right_umps / 1000.0),
             unused,
@@ -108,6 +109,10 @@ class AvrBench:
     def reset(self, flags: int) -> None:
         """Reset the processor for the reason that ``flags`` of MCUSR stand for."""
         self._library.bench_reset(self._bench, flags)
+
+    def hang(self) -> None:
+        """The program stops where it is: in a jump to itself, interrupts off."""
+        assert self._library.bench_hang(self._bench)
 
     def close(self) -> None:
         """Throw the board away."""

@@ -44,10 +44,14 @@ class Computer:
         self.step = 0  # of the fault, 20 ms each
         self._reader = FrameReader()
 
-    def ask(self, request: Message) -> Message:
-        """The answer to one request, which must come."""
+    def send(self, request: Message) -> None:
+        """Send a request under the next number."""
         self.sequence = (self.sequence + 1) & 0xFFFF
         self.bench.say(encode(request, self.sequence))
+
+    def ask(self, request: Message) -> Message:
+        """The answer to one request, which must come."""
+        self.send(request)
         for _ in range(100):
             self.bench.run(200)
             for sequence, answer in self._reader.feed(self.bench.hear()):
@@ -105,7 +109,9 @@ def _noise(computer: Computer) -> None:
 
 def _pulled(computer: Computer) -> None:
     """A connector that bounces: zeros, ones and little else."""
-    computer.bench.say(bytes(computer.chance.choice((0, 0xFF, 0xFE, 0x80)) for _ in range(computer.chance.randrange(6))))
+    computer.bench.say(
+        bytes(computer.chance.choice((0, 0xFF, 0xFE, 0x80)) for _ in range(computer.chance.randrange(6)))
+    )
 
 
 def _wrong_checksum(computer: Computer) -> None:
@@ -128,31 +134,41 @@ def _stuck_sequence(computer: Computer) -> None:
 
 def _out_of_range(computer: Computer) -> None:
     """Beyond the limits, and what a NaN or an infinity would be as halves."""
-    computer.sequence += 1
-    wrong = [Drive(501, 0), Drive(-151, 0), Drive(0, 2501), Drive(0x7E00, 0), Drive(0x7FFF, 0x7FFF), Drive(-0x8000, 0)]
-    computer.bench.say(encode(computer.chance.choice(wrong), computer.sequence))
+    wrong = [
+        Drive(501, 0),
+        Drive(-151, 0),
+        Drive(0, 2501),
+        Drive(0x7E00, 0),
+        Drive(0x7FFF, 0x7FFF),
+        Drive(-0x8000, 0),
+    ]
+    computer.send(computer.chance.choice(wrong))
 
 
 def _brown_out(computer: Computer) -> None:
     """The supply falls, the firmware starts anew, and the computer goes on as if nothing had been."""
     if computer.step == 0:
         computer.bench.reset(BROWN_OUT)
-    computer.sequence += 1
-    computer.bench.say(encode(computer.velocity(), computer.sequence))
+    computer.send(computer.velocity())
+
+
+def _hang(computer: Computer) -> None:
+    """The firmware hangs: the hardware watchdog resets it."""
+    if computer.step == 0:
+        computer.bench.hang()
+    computer.send(computer.velocity())
 
 
 def _button(computer: Computer) -> None:
     """The emergency-stop button, under a computer that goes on."""
     computer.bench.button(True)
-    computer.sequence += 1
-    computer.bench.say(encode(computer.velocity(), computer.sequence))
+    computer.send(computer.velocity())
 
 
 def _late(computer: Computer) -> None:
     """Stopped, or its clock jumped: silent for a third of a second, then it goes on with new frames."""
     if computer.bench.state().now_us - computer.accepted_us > 333 * MS:
-        computer.sequence += 1
-        computer.bench.say(encode(computer.velocity(), computer.sequence))
+        computer.send(computer.velocity())
 
 
 FAULTS: dict[str, Fault] = {
@@ -166,6 +182,7 @@ FAULTS: dict[str, Fault] = {
     "stuck sequence": _stuck_sequence,
     "velocity out of range": _out_of_range,
     "brown-out reset": _brown_out,
+    "firmware hangs": _hang,
     "button": _button,
 }
 ONCE = {"computer killed within a frame", "cable pulled"}

@@ -15,7 +15,7 @@ from firmware_bridge.wire import PROTOCOL, Arm, Drive, Fault, Hello, Identity, M
 FIRMWARE = Path(__file__).parents[2] / "firmware_bridge" / "firmware"
 SHIM = Path(__file__).parent / "shim.c"
 STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
-TICK_US = 10_000
+TICK_US = 5_000
 DEADMAN_US = 200_000
 COUNTS_PER_TURN = 1440
 
@@ -130,10 +130,14 @@ class Firmware:
                 self._handle, self.now_us & 0xFFFFFFFF, self.left.counts, self.right.counts, self.button
             )
 
+    def wait(self, seconds: float) -> None:
+        """Let it tick, and say nothing."""
+        self.tick(round(seconds * 1e6 / TICK_US))
+
     def run(self, seconds: float, v_mmps: int, w_mradps: int = 0) -> None:
         """Drive for a while, 20 commands a second."""
         for tick in range(round(seconds * 1e6 / TICK_US)):
-            if tick % 5 == 0:
+            if tick % 10 == 0:
                 self.drive(v_mmps, w_mradps)
             self.tick()
 

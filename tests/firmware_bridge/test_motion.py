@@ -53,9 +53,9 @@ def test_it_stops_faster_than_it_starts(shim: ctypes.CDLL) -> None:
         firmware.armed()
         up = [right for _, right in ramp(firmware, 400, 0, 60)]
         down = [right for _, right in ramp(firmware, 0, 0, 60)]
-        # 400 mm/s in steps of 20 and of 40.
-        assert up.index(max(up)) == 19
-        assert down.index(0) == 9
+        # 400 mm/s in steps of 10 and of 20.
+        assert up.index(max(up)) == 39
+        assert down.index(0) == 19
 
 
 def test_turning_has_ramps_of_its_own(shim: ctypes.CDLL) -> None:
@@ -63,14 +63,14 @@ def test_turning_has_ramps_of_its_own(shim: ctypes.CDLL) -> None:
         firmware.armed()
         up = [right for _, right in ramp(firmware, 0, 2000, 60)]
         down = [right for _, right in ramp(firmware, 0, 0, 60)]
-        assert up.index(max(up)) == 9  # steps of 200 mrad/s
-        assert down.index(0) == 4  # and of 400
+        assert up.index(max(up)) == 19  # steps of 100 mrad/s
+        assert down.index(0) == 9  # and of 200
 
 
 def test_from_forward_to_backward_it_passes_through_rest(shim: ctypes.CDLL) -> None:
     with on_the_bench(shim, counts_per_turn=0) as firmware:
         firmware.armed().run(1.0, 300)
-        powers = [right for _, right in ramp(firmware, -100, 0, 30)]
+        powers = [right for _, right in ramp(firmware, -100, 0, 60)]
         assert 0 in powers
         stop = powers.index(0)
         assert all(power > 0 for power in powers[:stop])
@@ -105,7 +105,7 @@ def test_a_wheel_is_never_powered_against_its_command_nor_beyond_full(
         firmware.armed()
         firmware.left.gain = firmware.right.gain = gain
         for v, w in commands:
-            for _ in range(30):
+            for _ in range(200):
                 if firmware.drive(v, w).result != Result.OK:
                     return  # a motor as weak as this one may stall
                 firmware.tick()
@@ -116,7 +116,7 @@ def test_a_wheel_is_never_powered_against_its_command_nor_beyond_full(
             assert right * (v + w * TRACK_MM / 2000) >= 0 or abs(v + w * TRACK_MM / 2000) < 1
 
 
-def ticks_to_fault(firmware: Firmware, v: int, limit: int = 300) -> int:
+def ticks_to_fault(firmware: Firmware, v: int, limit: int = 600) -> int:
     for tick in range(limit):
         firmware.drive(v)
         firmware.tick()
@@ -129,7 +129,7 @@ def ticks_to_fault(firmware: Firmware, v: int, limit: int = 300) -> int:
 def test_a_blocked_wheel_stops_the_robot(firmware: Firmware, side: str) -> None:
     firmware.armed()
     getattr(firmware, side).blocked = True
-    assert 50 <= ticks_to_fault(firmware, 300) <= 110
+    assert 100 <= ticks_to_fault(firmware, 300) <= 220
     assert (firmware.faults, firmware.power) == (Fault.STALLED, (0, 0))
 
 
@@ -147,14 +147,14 @@ def test_an_encoder_the_wrong_way_round_stops_it_in_a_third_of_a_second(
 ) -> None:
     firmware.armed()
     getattr(firmware, side).encoder = -1
-    assert ticks_to_fault(firmware, 300) <= 33
+    assert ticks_to_fault(firmware, 300) <= 66
     assert firmware.faults == Fault.RUNAWAY
 
 
 @pytest.mark.parametrize("v", [20, 100, 500, -150])
 def test_a_sound_robot_shows_no_fault(firmware: Firmware, v: int) -> None:
     firmware.armed()
-    assert ticks_to_fault(firmware, v) == 300
+    assert ticks_to_fault(firmware, v) == 600
 
 
 def test_a_glitch_of_an_encoder_is_survived(firmware: Firmware) -> None:
@@ -172,6 +172,6 @@ def test_a_fault_is_remembered_when_its_cause_is_gone(firmware: Firmware) -> Non
     firmware.left.blocked = True
     ticks_to_fault(firmware, 300)
     firmware.left.blocked = False
-    firmware.tick(100)
+    firmware.wait(1.0)
     assert firmware.faults == Fault.STALLED
     assert firmware.drive(100).result == Result.FAULT_LATCHED

@@ -39,9 +39,9 @@ CHASSIS = Chassis(
 class Board:
     """The firmware, running, and what it says of itself."""
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, slowness: int = 5) -> None:
         self.process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [program, str(slowness)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         assert self.process.stdout is not None
         self.device = self.process.stdout.readline().removeprefix("line ").strip()
@@ -100,7 +100,10 @@ def drive_for(bridge: SerialBridge, seconds: float, command: Command) -> None:
         time.sleep(0.02)
 
 
-def test_it_drives_and_tells_what_the_wheels_did(bridge: SerialBridge, board: Board) -> None:
+def test_it_drives_and_tells_what_the_wheels_did(host_program: Path) -> None:
+    board = Board(host_program, slowness=1)
+    bridge = SerialBridge(board.device, CHASSIS)
+    bridge.connect()
     before = bridge.telemetry()
     assert (before.armed, before.faults, before.battery_v) == (False, (), 7.4)
     bridge.arm()
@@ -117,6 +120,8 @@ def test_it_drives_and_tells_what_the_wheels_did(bridge: SerialBridge, board: Bo
     bridge.stop()
     assert not bridge.telemetry().armed
     board.wait_until(at_rest)
+    bridge.close()
+    board.close()
 
 
 def test_what_it_returns_is_what_was_really_sent(bridge: SerialBridge) -> None:
@@ -204,7 +209,7 @@ def test_closing_stops(bridge: SerialBridge, board: Board) -> None:
     drive_for(bridge, 0.2, Command(0.3, 0.0))
     board.wait_until(moving)
     bridge.close()
-    board.wait_until(at_rest, 0.15)  # sooner than the deadman
+    board.wait_until(at_rest, 0.7)  # sooner than the deadman, which is at 1 s on this clock
     with pytest.raises(BridgeError, match="not connected"):
         bridge.apply(NEUTRAL)
 

@@ -1,11 +1,15 @@
 #include "controller.h"
 
+#include <string.h>
+
 #define MOST_US 0xFFFFUL
 
 void controller_init(controller_t *controller, const robot_t *robot, uint8_t port, uint8_t reset)
 {
-    const controller_t at_reset = { .robot = robot, .port = port, .reset = reset };
-    *controller = at_reset;
+    (void)memset(controller, 0, sizeof *controller);
+    controller->robot = robot;
+    controller->port = port;
+    controller->reset = reset;
     safety_init(&controller->safety, robot);
     motion_init(&controller->motion, robot);
 }

@@ -21,6 +21,11 @@ static int32_t magnitude(int32_t number)
     return (number < 0) ? -number : number;
 }
 
+static int32_t smaller(int32_t a, int32_t b)
+{
+    return (a < b) ? a : b;
+}
+
 static int32_t clamped(int32_t number, int32_t limit)
 {
     int32_t result = number;
@@ -57,7 +62,7 @@ bool motion_want(motion_t *motion, int16_t v_mmps, int16_t w_mradps)
     return too_fast;
 }
 
-static void rest(wheel_t *wheel)
+static void rest_wheel(wheel_t *wheel)
 {
     wheel->wanted_umps = 0;
     wheel->integral_um = 0;
@@ -72,29 +77,31 @@ void motion_rest(motion_t *motion)
     motion->wanted_w_mradps = 0;
     motion->v_umps = 0;
     motion->w_uradps = 0;
-    rest(&motion->left);
-    rest(&motion->right);
+    rest_wheel(&motion->left);
+    rest_wheel(&motion->right);
 }
 
 /* One step of a ramp.  Towards zero is slowing down; what changes sign slows down to zero first. */
 static int32_t ramped(int32_t now, int32_t wanted, int32_t faster_by, int32_t slower_by)
 {
-    const int32_t sign = ((now < 0) || ((now == 0) && (wanted < 0))) ? -1 : 1;
+    const bool backward = (now < 0) || ((now == 0) && (wanted < 0));
+    const int32_t sign = backward ? (int32_t)-1 : (int32_t)1;
     const int32_t speed = now * sign;
     const int32_t aim = wanted * sign;
     int32_t next;
     if (aim >= speed) {
-        next = ((aim - speed) > faster_by) ? (speed + faster_by) : aim;
+        next = speed + smaller(aim - speed, faster_by);
     } else {
         const int32_t least = (aim > 0) ? aim : 0;
-        next = ((speed - least) > slower_by) ? (speed - slower_by) : least;
+        next = speed - smaller(speed - least, slower_by);
     }
     return next * sign;
 }
 
 static uint16_t measure(const robot_t *robot, wheel_t *wheel, int32_t counts)
 {
-    const int32_t turned = clamped((int32_t)((uint32_t)counts - (uint32_t)wheel->counts), MOST_COUNTS_A_TICK);
+    const uint32_t difference = (uint32_t)counts - (uint32_t)wheel->counts;    /* counts wrap */
+    const int32_t turned = clamped((int32_t)difference, MOST_COUNTS_A_TICK);
     uint16_t faults = 0U;
     wheel->counts = counts;
     if (robot->counts_per_turn != 0U) {

@@ -15,7 +15,7 @@ const robot_t ROBOT = {
     .angular_decel_mradps2 = 40000U,
 
     .deadman_ms = 200U,
-    .tick_ms = 10U,
+    .tick_ms = 5U,
     .late_tick_ms = 50U,
 
     .full_speed_mmps = 700,

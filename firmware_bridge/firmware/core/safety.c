@@ -18,7 +18,7 @@ static void latch(safety_t *safety, uint16_t fault)
 }
 
 /* Never leaves a fault: only a cleared one is gone. */
-static void rest(safety_t *safety)
+static void disarm(safety_t *safety)
 {
     safety->state = (safety->faults == 0U) ? STATE_DISARMED : STATE_FAULT;
 }
@@ -26,8 +26,10 @@ static void rest(safety_t *safety)
 void safety_hello(safety_t *safety, uint32_t protocol, uint16_t sequence, uint16_t session)
 {
     /* The computer that went silent is gone, and this one has yet to arm: the deadman has done its work. */
-    safety->faults &= (uint16_t)~FAULT_DEADMAN;
-    rest(safety);
+    if ((safety->faults & FAULT_DEADMAN) != 0U) {
+        safety->faults ^= FAULT_DEADMAN;
+    }
+    disarm(safety);
     safety->in_session = (protocol == WIRE_PROTOCOL);
     safety->session = session;
     safety->sequence = sequence;
@@ -98,7 +100,7 @@ uint8_t safety_clear(safety_t *safety, uint16_t session)
 
 uint8_t safety_disarm(safety_t *safety)
 {
-    rest(safety);
+    disarm(safety);
     return RESULT_OK;
 }
 

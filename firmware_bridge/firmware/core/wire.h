@@ -105,10 +105,8 @@ static inline void wire_read_drive(const uint8_t *from, wire_drive_t *to)
 }
 
 #define WIRE_DISARM 4U
-#define WIRE_DISARM_SIZE 0U
 
 #define WIRE_EMERGENCY_STOP 5U
-#define WIRE_EMERGENCY_STOP_SIZE 0U
 
 #define WIRE_CLEAR_FAULTS 6U
 #define WIRE_CLEAR_FAULTS_SIZE 2U
@@ -123,10 +121,8 @@ static inline void wire_read_clear_faults(const uint8_t *from, wire_clear_faults
 }
 
 #define WIRE_POLL 7U
-#define WIRE_POLL_SIZE 0U
 
 #define WIRE_READ_COUNTERS 8U
-#define WIRE_READ_COUNTERS_SIZE 0U
 
 #define WIRE_IDENTITY 129U
 #define WIRE_IDENTITY_SIZE 36U

@@ -20,17 +20,20 @@
 #define UBRR_115200 16U             /* with U2X: 2.1 % fast, as every Arduino */
 #define RING_SIZE 128U              /* bytes; a power of two */
 #define RING_MASK (RING_SIZE - 1U)
-#define PWM_TOP 800                 /* 10 kHz, phase correct */
+#define BYTES_AT_ONCE 8U              /* less than two requests */
+#define PWM_TOP 800U                /* 10 kHz, phase correct */
 #define MS_TOP 249U                 /* of timer 0: 250 counts of 4 us */
-#define US_PER_COUNT 4U
+#define US_PER_COUNT 4UL
 #define BATTERY_CHANNEL 3U
 #define FULL_SCALE_MV 20000UL       /* 5 V behind the divider */
 
-#define LEFT_FORWARD _BV(PD4)
-#define LEFT_BACKWARD _BV(PD7)
-#define STANDBY _BV(PD5)
-#define RIGHT_FORWARD _BV(PB0)
-#define RIGHT_BACKWARD _BV(PB4)
+#define BIT(number) ((uint8_t)(1U << (number)))
+
+#define LEFT_FORWARD BIT(PD4)
+#define LEFT_BACKWARD BIT(PD7)
+#define STANDBY BIT(PD5)
+#define RIGHT_FORWARD BIT(PB0)
+#define RIGHT_BACKWARD BIT(PB4)
 
 typedef struct {
     volatile uint8_t bytes[RING_SIZE];
@@ -61,7 +64,7 @@ ISR(USART_RX_vect)
 ISR(USART_UDRE_vect)
 {
     if (to_say.in == to_say.out) {
-        UCSR0B &= (uint8_t)~_BV(UDRIE0);
+        UCSR0B = (uint8_t)(UCSR0B & (0xFFU ^ BIT(UDRIE0)));
     } else {
         UDR0 = to_say.bytes[to_say.out];
         to_say.out = (uint8_t)((to_say.out + 1U) & RING_MASK);
@@ -76,15 +79,15 @@ ISR(TIMER0_COMPA_vect)
 /* Both edges of phase A count; B tells the direction. */
 ISR(INT0_vect)
 {
-    const bool a = (PIND & _BV(PD2)) != 0U;
-    const bool b = (PINC & _BV(PC0)) != 0U;
+    const bool a = (PIND & BIT(PD2)) != 0U;
+    const bool b = (PINC & BIT(PC0)) != 0U;
     left_counts += (a != b) ? 1 : -1;
 }
 
 ISR(INT1_vect)
 {
-    const bool a = (PIND & _BV(PD3)) != 0U;
-    const bool b = (PINC & _BV(PC1)) != 0U;
+    const bool a = (PIND & BIT(PD3)) != 0U;
+    const bool b = (PINC & BIT(PC1)) != 0U;
     right_counts += (a != b) ? 1 : -1;
 }
 
@@ -95,7 +98,7 @@ static uint32_t now_us(void)
     uint32_t whole = milliseconds;
     const uint8_t part = TCNT0;
     /* The timer may have begun anew since interrupts are off. */
-    if (((TIFR0 & _BV(OCF0A)) != 0U) && (part < MS_TOP)) {
+    if (((TIFR0 & BIT(OCF0A)) != 0U) && (part < MS_TOP)) {
         whole++;
     }
     SREG = interrupts;
@@ -110,23 +113,24 @@ static void read_inputs(inputs_t *inputs)
     inputs->right_counts = right_counts;
     controller.counters.lost_bytes = lost_bytes;
     sei();
-    inputs->button = (PINC & _BV(PC2)) != 0U;
+    inputs->button = (PINC & BIT(PC2)) != 0U;
     /* The conversion that the last tick began: 100 us, long over. */
     inputs->battery_mv = (uint16_t)(((uint32_t)ADC * FULL_SCALE_MV) >> 10);
-    ADCSRA |= _BV(ADSC);
+    ADCSRA |= BIT(ADSC);
 }
 
 static uint16_t duty(int16_t permille)
 {
-    const int16_t magnitude = (permille < 0) ? (int16_t)-permille : permille;
-    return (uint16_t)(((int32_t)magnitude * PWM_TOP) / MOTION_FULL_PERMILLE);
+    const uint32_t magnitude = (permille < 0) ? (uint32_t)-(int32_t)permille : (uint32_t)permille;
+    const uint32_t counts = (magnitude * PWM_TOP) / (uint32_t)MOTION_FULL_PERMILLE;
+    return (uint16_t)counts;
 }
 
 static void set_motors(void)
 {
     const power_t power = controller.power;
-    uint8_t d = PORTD & (uint8_t)~(LEFT_FORWARD | LEFT_BACKWARD | STANDBY);
-    uint8_t b = PORTB & (uint8_t)~(RIGHT_FORWARD | RIGHT_BACKWARD);
+    uint8_t d = (uint8_t)(PORTD & (0xFFU ^ (LEFT_FORWARD | LEFT_BACKWARD | STANDBY)));
+    uint8_t b = (uint8_t)(PORTB & (0xFFU ^ (RIGHT_FORWARD | RIGHT_BACKWARD)));
     if (controller.safety.state == STATE_ARMED) {
         d |= STANDBY;
     }
@@ -150,21 +154,23 @@ static void set_motors(void)
     PORTB = b;
 }
 
+/* A whole answer or none: a computer that asks faster than the line carries answers has to ask again. */
 static void say(uint8_t size)
 {
-    for (uint8_t i = 0U; i < size; i++) {
-        const uint8_t next = (uint8_t)((to_say.in + 1U) & RING_MASK);
-        if (next != to_say.out) {   /* else the computer asks faster than the line carries answers: it asks again */
+    const uint8_t used = (uint8_t)((uint8_t)(to_say.in - to_say.out) & RING_MASK);
+    if (size < (RING_SIZE - used)) {
+        for (uint8_t i = 0U; i < size; i++) {
             to_say.bytes[to_say.in] = controller.line[i];
-            to_say.in = next;
+            to_say.in = (uint8_t)((to_say.in + 1U) & RING_MASK);
         }
+        UCSR0B |= BIT(UDRIE0);
     }
-    UCSR0B |= _BV(UDRIE0);
 }
 
+/* So many bytes at most that even requests without a pause leave the control tick its time. */
 static void listen(void)
 {
-    while (heard.out != heard.in) {
+    for (uint8_t i = 0U; (i < BYTES_AT_ONCE) && (heard.out != heard.in); i++) {
         const uint8_t byte = heard.bytes[heard.out];
         heard.out = (uint8_t)((heard.out + 1U) & RING_MASK);
         const uint8_t size = controller_receive(&controller, byte, now_us());
@@ -176,11 +182,11 @@ static void listen(void)
 static uint8_t reset_cause(uint8_t flags)
 {
     uint8_t cause = RESET_EXTERNAL;
-    if ((flags & _BV(WDRF)) != 0U) {
+    if ((flags & BIT(WDRF)) != 0U) {
         cause = RESET_WATCHDOG;
-    } else if ((flags & _BV(PORF)) != 0U) {
+    } else if ((flags & BIT(PORF)) != 0U) {
         cause = RESET_POWER_ON;
-    } else if ((flags & _BV(BORF)) != 0U) {
+    } else if ((flags & BIT(BORF)) != 0U) {
         cause = RESET_BROWN_OUT;
     } else {
         /* the reset pin */
@@ -192,30 +198,30 @@ static void set_up(void)
 {
     /* Outputs are low from the first moment on. */
     PORTB = 0U;
-    PORTD = _BV(PD2) | _BV(PD3);    /* pull-ups of the encoders' phases A */
-    PORTC = _BV(PC0) | _BV(PC1) | _BV(PC2);
-    DDRB = _BV(DDB0) | _BV(DDB1) | _BV(DDB2) | _BV(DDB4);
-    DDRD = _BV(DDD4) | _BV(DDD5) | _BV(DDD7);
+    PORTD = BIT(PD2) | BIT(PD3);    /* pull-ups of the encoders' phases A */
+    PORTC = BIT(PC0) | BIT(PC1) | BIT(PC2);
+    DDRB = BIT(DDB0) | BIT(DDB1) | BIT(DDB2) | BIT(DDB4);
+    DDRD = BIT(DDD4) | BIT(DDD5) | BIT(DDD7);
 
-    TCCR1A = _BV(COM1A1) | _BV(COM1B1) | _BV(WGM11);
-    TCCR1B = _BV(WGM13) | _BV(CS10);
+    TCCR1A = BIT(COM1A1) | BIT(COM1B1) | BIT(WGM11);
+    TCCR1B = BIT(WGM13) | BIT(CS10);
     ICR1 = PWM_TOP;
 
     OCR0A = MS_TOP;
-    TCCR0A = _BV(WGM01);
-    TCCR0B = _BV(CS01) | _BV(CS00);
-    TIMSK0 = _BV(OCIE0A);
+    TCCR0A = BIT(WGM01);
+    TCCR0B = BIT(CS01) | BIT(CS00);
+    TIMSK0 = BIT(OCIE0A);
 
-    EICRA = _BV(ISC00) | _BV(ISC10);
-    EIMSK = _BV(INT0) | _BV(INT1);
+    EICRA = BIT(ISC00) | BIT(ISC10);
+    EIMSK = BIT(INT0) | BIT(INT1);
 
+    UCSR0A = BIT(U2X0);
     UBRR0 = UBRR_115200;
-    UCSR0A = _BV(U2X0);
-    UCSR0C = _BV(UCSZ01) | _BV(UCSZ00);
-    UCSR0B = _BV(RXEN0) | _BV(TXEN0) | _BV(RXCIE0);
+    UCSR0C = BIT(UCSZ01) | BIT(UCSZ00);
+    UCSR0B = BIT(RXEN0) | BIT(TXEN0) | BIT(RXCIE0);
 
-    ADMUX = _BV(REFS0) | BATTERY_CHANNEL;
-    ADCSRA = _BV(ADEN) | _BV(ADSC) | _BV(ADPS2) | _BV(ADPS1) | _BV(ADPS0);
+    ADMUX = BIT(REFS0) | BATTERY_CHANNEL;
+    ADCSRA = BIT(ADEN) | BIT(ADSC) | BIT(ADPS2) | BIT(ADPS1) | BIT(ADPS0);
 }
 
 int main(void)
