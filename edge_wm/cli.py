@@ -34,6 +34,9 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS = {
+    "bridge": Subcommand(
+        "edge_wm.commands.bridge:command", "Find the microcontroller, ask it who it is, try its wheels."
+    ),
     "demo": Subcommand(
         "edge_wm.commands.demo:command", "Drive the simulated robot to five goals, and watch."
     ),

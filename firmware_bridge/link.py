@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -42,7 +43,7 @@ class Exchange:
     """The answer to one request.
 
     Attributes:
-        sent: monotonic seconds just before the request that was answered left.
+        sent: seconds just before the request that was answered left.
         received: and when its answer had come.
     """
 
@@ -55,15 +56,16 @@ class Link:
 
     Args:
         line: an open port.
+        clock: seconds, monotonic.
 
     Attributes:
         repeated: requests that had to be sent again.
         heard: bytes received.
     """
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
         self.repeated = self.heard = 0
-        self._line = line
+        self._line, self._clock = line, clock
         self._reader = FrameReader()
         self._sequence = int.from_bytes(os.urandom(2), "little")
         self._line.write(b"\0")  # ends whatever noise began
@@ -92,12 +94,12 @@ class Link:
             for number in range(tries):
                 self.repeated += number > 0
                 self._sequence = (self._sequence + 1) & 0xFFFF
-                sent[self._sequence] = time.monotonic()
+                sent[self._sequence] = self._clock()
                 self._line.write(encode(request, self._sequence))
                 deadline = sent[self._sequence] + wait_s
-                while time.monotonic() < deadline:
+                while self._clock() < deadline:
                     received = self._line.read(max(1, self._line.in_waiting))
-                    now = time.monotonic()
+                    now = self._clock()
                     self.heard += len(received)
                     for sequence, message in self._reader.feed(received):
                         if sequence in sent and isinstance(message, answer):

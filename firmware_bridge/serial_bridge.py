@@ -7,6 +7,8 @@ own.  What is checked here is that it was built for the same protocol and for th
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 
@@ -85,16 +87,27 @@ class SerialBridge:
         device: of the port, such as ``/dev/ttyACM0``.
         chassis: the robot.
         baud: of the line.
+        opened: opens the port, given device and baud.
+        clock: seconds, monotonic.
 
     Attributes:
         identity: what answered, once connected.
         status: its newest report.
     """
 
-    def __init__(self, device: str, chassis: Chassis, baud: int = BAUD) -> None:
+    def __init__(
+        self,
+        device: str,
+        chassis: Chassis,
+        baud: int = BAUD,
+        *,
+        opened: Callable[[str, int], Line] = open_line,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.identity: Identity | None = None
         self.status: Status | None = None
         self._device, self._chassis, self._baud = device, chassis, baud
+        self._opened, self._monotonic = opened, clock
         self._link: Link | None = None
         self._clock = ClockOffset()
         self._read_at = 0.0
@@ -107,9 +120,9 @@ class SerialBridge:
         """
         if self._link is not None:
             raise BridgeError(f"{self._device}: connected already")
-        link = Link(self._open())
+        link = Link(self._opened(self._device, self._baud), self._monotonic)
         try:
-            self.identity = self._greet(link)
+            self.identity = greet(link, self._device)
             for difference in _differences(self._chassis, self.identity):
                 raise BridgeError(f"{self._device}: {difference}")
         except BaseException:
@@ -171,21 +184,6 @@ class SerialBridge:
             self._link.close()
         self._link = None
 
-    def _open(self) -> Line:
-        return open_line(self._device, self._baud)
-
-    def _greet(self, link: Link) -> Identity:
-        try:
-            identity, _ = link.ask(Hello(PROTOCOL), Identity, GREETING_S, GREETINGS)
-        except BridgeError as error:
-            if link.heard:
-                raise BridgeError(
-                    f"{self._device}: {link.heard} bytes came and no answer among them: another device, another baud"
-                    " rate than the firmware's, or a firmware that has to be flashed anew"
-                ) from error
-            raise BridgeError(f"{self._device}: {error}: is this the board, and was it flashed?") from error
-        return identity
-
     def _obeyed(self, request: Message) -> Status:
         """Ask, and insist on OK."""
         status = self._keep(request)
@@ -206,6 +204,32 @@ class SerialBridge:
         return self.status
 
 
+def greet(link: Link, device: str) -> Identity:
+    """Begin a session.
+
+    Args:
+        link: to an open port.
+        device: what to call it in messages.
+
+    Raises:
+        BridgeError: nothing answers, or it speaks another protocol.
+    """
+    try:
+        identity, _ = link.ask(Hello(PROTOCOL), Identity, GREETING_S, GREETINGS)
+    except BridgeError as error:
+        if link.heard:
+            raise BridgeError(
+                f"{device}: {link.heard} bytes came and no answer among them: another device, another baud"
+                " rate than the firmware's, or a firmware that has to be flashed anew"
+            ) from error
+        raise BridgeError(f"{device}: {error}: is this the board, and was it flashed?") from error
+    if identity.protocol != PROTOCOL:
+        raise BridgeError(
+            f"{device}: its firmware speaks protocol {identity.protocol:08x}, this edge-wm speaks {PROTOCOL:08x}: reflash it"
+        )
+    return identity
+
+
 def fault_names(faults: int) -> tuple[str, ...]:
     """The latched faults, in words."""
     return tuple(str(fault.name).lower().replace("_", " ") for fault in Fault if fault & faults)
@@ -221,10 +245,6 @@ def _in_force(status: Status) -> Command:
 
 def _differences(chassis: Chassis, identity: Identity) -> list[str]:
     """Why this firmware must not drive this robot."""
-    if identity.protocol != PROTOCOL:
-        return [
-            f"its firmware speaks protocol {identity.protocol:08x}, this edge-wm speaks {PROTOCOL:08x}: reflash it"
-        ]
     found = []
     for name, ours, theirs in (
         ("track", chassis.track_m, identity.track_um * 1e-6),

@@ -117,3 +117,47 @@ class AvrBench:
     def close(self) -> None:
         """Throw the board away."""
         self._library.bench_free(self._bench)
+
+
+class BenchLine:
+    """The line of a bench as a serial port.  The processor runs while something is read from it, and in :meth:`sleep`.
+
+    Args:
+        bench: the board.
+        read_us: how long a read waits.
+    """
+
+    def __init__(self, bench: AvrBench, read_us: int = 500) -> None:
+        self.bench = bench
+        self._read_us = read_us
+        self._received = b""
+
+    def now(self) -> float:
+        """Seconds on the clock of the simulated processor."""
+        return self.bench.state().now_us * 1e-6
+
+    def sleep(self, seconds: float) -> None:
+        """Let the processor run."""
+        self.bench.run(round(seconds * 1e6))
+
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that have come."""
+        self._received += self.bench.hear()
+        return len(self._received)
+
+    def read(self, size: int = 1) -> bytes:
+        """Up to ``size`` bytes."""
+        if not self.in_waiting:
+            self.bench.run(self._read_us)
+            self._received += self.bench.hear()
+        taken, self._received = self._received[:size], self._received[size:]
+        return taken
+
+    def write(self, data: bytes) -> int:
+        """Send."""
+        self.bench.say(data)
+        return len(data)
+
+    def close(self) -> None:
+        """The board goes on."""

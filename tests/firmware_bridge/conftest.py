@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.firmware_bridge.core import FIRMWARE, SHIM, STRICT, Firmware, library, on_the_bench
+from firmware_bridge.simulator.avr_bench import FIRMWARE
+from tests.firmware_bridge.core import SHIM, STRICT, Firmware, library, on_the_bench
 
 CORE = sorted((FIRMWARE / "core").glob("*.c"))
 TRAP = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
@@ -52,3 +53,14 @@ def host_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def firmware(shim: ctypes.CDLL) -> Iterator[Firmware]:
     with on_the_bench(shim) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("avr-gcc") is None or not Path("/usr/include/simavr").exists():
+        pytest.skip(
+            "no simulated AVR: run  sudo apt install gcc-avr avr-libc libsimavr-dev libelf-dev gcc libc6-dev"
+        )
+    output = tmp_path_factory.mktemp("avr")
+    subprocess.run(["make", "-s", "-C", FIRMWARE, f"OUT={output}", "bench"], check=True)
+    return output

@@ -12,7 +12,6 @@ from typing import Any
 from firmware_bridge.framing import FrameReader, encode
 from firmware_bridge.wire import PROTOCOL, Arm, Drive, Fault, Hello, Identity, Message, State, Status
 
-FIRMWARE = Path(__file__).parents[2] / "firmware_bridge" / "firmware"
 SHIM = Path(__file__).parent / "shim.c"
 STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 TICK_US = 5_000

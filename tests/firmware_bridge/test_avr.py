@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from firmware_bridge.simulator.avr_bench import FIRMWARE, POWER_ON, WATCHDOG, AvrBench
+from firmware_bridge.simulator.avr_bench import POWER_ON, WATCHDOG, AvrBench
 from firmware_bridge.simulator.faults import FAULTS, MS, Computer, drill
 from firmware_bridge.wire import (
     PROTOCOL,
@@ -33,17 +32,6 @@ from firmware_bridge.wire import Fault as Latched
 TICK_MS = 5
 DEADMAN_MS = 200
 FLASH_BYTES, RAM_BYTES = 32_768, 2_048
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("avr-gcc") is None or not Path("/usr/include/simavr").exists():
-        pytest.skip(
-            "no simulated AVR: run  sudo apt install gcc-avr avr-libc libsimavr-dev libelf-dev gcc libc6-dev"
-        )
-    output = tmp_path_factory.mktemp("avr")
-    subprocess.run(["make", "-s", "-C", FIRMWARE, f"OUT={output}", "bench"], check=True)
-    return output
 
 
 @pytest.fixture

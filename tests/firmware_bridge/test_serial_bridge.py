@@ -63,6 +63,16 @@ class Board:
             assert time.monotonic() < deadline, self.said[-5:]
             time.sleep(0.005)
 
+    def wait_until_latched(self) -> None:
+        """The firmware has seen what it was told."""
+        bridge = SerialBridge(self.device, CHASSIS)
+        bridge.connect()
+        deadline = time.monotonic() + 10.0
+        while not bridge.telemetry().faults:
+            assert time.monotonic() < deadline
+            bridge.stop()  # asks for a report
+        bridge.close()
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()

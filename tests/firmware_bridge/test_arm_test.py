@@ -1,0 +1,179 @@
+"""The first drive, wheels up: right wheels pass it, and each thing that is commonly connected wrongly fails it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_wm import cli
+from edge_wm.commands.bridge import chassis_of
+from edge_wm.robot import load_robot
+from firmware_bridge.arm_test import MOVEMENTS, Check, arm_test
+from firmware_bridge.bridge import Command, Telemetry
+from firmware_bridge.serial_bridge import Chassis, SerialBridge
+from firmware_bridge.simulator.avr_bench import AvrBench, BenchLine
+from tests.firmware_bridge.test_serial_bridge import Board
+
+CHASSIS = chassis_of(load_robot())
+
+
+@pytest.fixture
+def line(folder: Path) -> Iterator[BenchLine]:
+    bench = AvrBench(folder)
+    bench.run(100_000)
+    yield BenchLine(bench)
+    bench.close()
+
+
+def bridge_to(line: BenchLine, chassis: Chassis = CHASSIS) -> SerialBridge:
+    bridge = SerialBridge("bench", chassis, opened=lambda device, baud: line, clock=line.now)
+    bridge.connect()
+    return bridge
+
+
+def checks(line: BenchLine, max_reverse_v: float = CHASSIS.max_reverse_v) -> list[Check]:
+    return list(arm_test(bridge_to(line), CHASSIS.track_m, max_reverse_v, line.sleep))
+
+
+def test_right_wheels_pass(line: BenchLine) -> None:
+    found = checks(line)
+    assert [check.name for check in found] == [*MOVEMENTS, "falls silent"]
+    assert all(check.passed for check in found), found
+    assert line.bench.state().power == (0, 0)
+
+
+def test_a_robot_that_must_not_reverse_does_not(line: BenchLine) -> None:
+    assert [check.name for check in checks(line, max_reverse_v=0.0)] == [
+        "forward",
+        "turn left",
+        "turn right",
+        "falls silent",
+    ]
+
+
+def test_an_encoder_the_wrong_way_round_ends_it(line: BenchLine) -> None:
+    line.bench.wheel(True, encoder=-1)
+    [found] = checks(line)
+    assert found.passed is False
+    assert "latched: runaway" in found.remark
+    assert line.bench.state().power == (0, 0)
+
+
+@pytest.mark.parametrize("wheel", [{"blocked": True}, {"encoder": 0}])
+def test_a_wheel_that_does_not_count_fails_it(line: BenchLine, wheel: dict[str, int]) -> None:
+    line.bench.wheel(True, **wheel)  # type: ignore[arg-type]
+    found = checks(line)
+    assert found[0].passed is False
+    assert found[0].remark in ("wrong: right", "bench: latched: stalled")
+    assert line.bench.state().power == (0, 0)
+
+
+class Obedient:
+    """A bridge whose firmware has no deadman, and whose encoders are exchanged."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.wheels = [0.0, 0.0]
+        self.in_force = Command(0.0, 0.0)
+
+    def connect(self) -> None:
+        pass
+
+    def arm(self) -> None:
+        pass
+
+    def apply(self, command: Command) -> Command:
+        self.in_force = command
+        return command
+
+    def pass_time(self, seconds: float) -> None:
+        rim = self.in_force.w * CHASSIS.track_m / 2.0
+        self.time += seconds
+        self.wheels[1] += (self.in_force.v - rim) * seconds
+        self.wheels[0] += (self.in_force.v + rim) * seconds
+
+    def telemetry(self) -> Telemetry:
+        return Telemetry(self.time, True, self.in_force, wheels_m=(self.wheels[0], self.wheels[1]))
+
+    def stop(self) -> None:
+        self.in_force = Command(0.0, 0.0)
+
+    def close(self) -> None:
+        self.stop()
+
+
+def test_exchanged_encoders_and_a_deadman_that_does_not_work_are_found() -> None:
+    bridge = Obedient()
+    found = {check.name: check for check in arm_test(bridge, CHASSIS.track_m, 0.15, bridge.pass_time)}
+    assert found["forward"].passed
+    assert found["turn left"].remark == "wrong: left and right"
+    assert found["falls silent"].remark == "it still obeyed: its deadman does not work"
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+def test_info_says_who_is_there(
+    host_program: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = Board(host_program)
+    code = cli.run(["bridge", "info", "--device", board.device, "--json", str(tmp_path / "facts.json")])
+    board.close()
+    assert code == 0
+    assert "track_um               150000" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert (facts["state"], facts["faults"], facts["deadman_ms"]) == ("DISARMED", [], 200)
+
+
+@pytest.mark.parametrize("words", [["info"], ["arm-test", "--wheels-up"]])
+def test_a_port_that_is_not_there_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["bridge", *words, "--device", "/dev/ttyNONE"]) == 2
+    assert capsys.readouterr().err == "error: /dev/ttyNONE: no such port: is the board plugged in?\n"
+
+
+def test_a_robot_file_without_a_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["bridge", "info"]) == 2
+    assert "bridge.device: none: name the port there, or with --device" in capsys.readouterr().err
+
+
+def test_arm_test_turns_no_wheel_without_being_told_that_they_are_up(
+    host_program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = Board(host_program)
+    assert cli.run(["bridge", "arm-test", "--device", board.device]) == 2
+    board.close()
+    assert "lift the robot" in capsys.readouterr().err
+    assert not board.said
+
+
+def test_arm_test_fails_on_a_button_that_is_pressed(
+    host_program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = Board(host_program)
+    board.tell("button 1")
+    board.wait_until_latched()
+    assert cli.run(["bridge", "arm-test", "--device", board.device, "--wheels-up"]) == 1
+    board.close()
+    assert "forward        FAILED" in capsys.readouterr().out
+
+
+def test_find_port_lists_known_boards(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = pytest.importorskip("serial.tools.list_ports")
+    common = pytest.importorskip("serial.tools.list_ports_common")
+
+    def port(device: str, vid: int | None) -> object:
+        found = common.ListPortInfo(device)
+        found.vid = vid
+        return found
+
+    monkeypatch.setattr(ports, "comports", lambda: [port("/dev/ttyUSB0", 0x1A86), port("/dev/ttyS0", None)])
+    assert cli.run(["bridge", "find-port"]) == 0
+    assert capsys.readouterr().out == "/dev/ttyUSB0  CH340, as on many copies of the Nano\n"
+    monkeypatch.setattr(ports, "comports", list)
+    assert cli.run(["bridge", "find-port"]) == 1
+    assert "with a cable that carries data" in capsys.readouterr().out
