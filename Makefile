@@ -11,8 +11,9 @@
 #   make sweep        how much computation the trained model needs: success against the size of a plan, on validation worlds
 #                     (after make model; hours; QUICK=1: a few episodes of two sizes, recorded nowhere)
 #   make firmware     the microcontroller's program, into build/firmware, checked against MISRA C (needs gcc-avr avr-libc cppcheck)
-#   make drill        everything that can go wrong between computer and motors, done to that program in a simulated processor
-#                     (needs libsimavr-dev libelf-dev too; QUICK=1: each fault a few times, recorded nowhere)
+#   make hil          that program in the loop, in a simulated processor: rooms driven through it, and everything done to it that can go
+#                     wrong between computer and motors (needs libsimavr-dev libelf-dev too; QUICK=1: the short form, recorded nowhere)
+#   make mutants      mistakes in the firmware's safety decisions: do its tests notice? (QUICK=1: every tenth, recorded nowhere)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
 # ARGS='…' passes options on: make demo ARGS='--seed 3', make test ARGS='-k planner'.
@@ -20,7 +21,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware drill lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil mutants lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -64,9 +65,12 @@ sweep: $(VENV)/.export $(VENV)/.gl
 firmware:
 	$(MAKE) --no-print-directory -C firmware_bridge/firmware all lint
 
-drill: $(VENV)/.test
+hil: $(VENV)/.test $(VENV)/.gl
 	$(MAKE) --no-print-directory -C firmware_bridge/firmware bench
-	$(BIN)/python -m benchmarks.drill $(if $(QUICK),--quick) $(ARGS)
+	$(BIN)/python -m benchmarks.hil $(if $(QUICK),--quick) $(ARGS)
+
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m benchmarks.mutants $(if $(QUICK),--quick) $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------------------------------
 # Four sets, each containing the one before it: demo, test, export, bench.  A stamp is older than its lock when the lock has
@@ -95,6 +99,11 @@ $(VENV)/.export: requirements/export.txt $(VENV)/.test
 
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.export
 	$(PIP) -r requirements/bench.txt
+	@touch $@
+
+# Its rules are all that is used: what it asks for besides stays away.
+$(VENV)/.mutants: | $(VENV)/.test
+	$(PIP) --no-deps universalmutator==1.14.1
 	@touch $@
 
 # MuJoCo draws the robot's camera through EGL when there is no display.

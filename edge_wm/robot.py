@@ -15,6 +15,7 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.paths import shipped
 from edge_wm.toml_file import checked, read_table
+from firmware_bridge.serial_bridge import Chassis
 
 DEFAULT_ROBOT = shipped("boards", "robots", "sim.toml")
 """Robot file of the simulated robot."""
@@ -59,7 +60,13 @@ class Sensors(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bridge(Struct, frozen=True, forbid_unknown_fields=True):
-    """The link to the actuators.  ``kind`` selects the driver, ``device`` is its port, e.g. ``/dev/ttyACM0``."""
+    """The link to the actuators.
+
+    Attributes:
+        kind: selects the driver: ``sim``, the motors of the simulated robot, or ``simavr``, the real firmware in a simulated processor between
+            the two.
+        device: its port, e.g. ``/dev/ttyACM0``; of ``simavr``, the folder where ``make firmware`` put the firmware.
+    """
 
     kind: Name
     device: str | None = None
@@ -153,6 +160,22 @@ def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
     for key, contradiction in _contradictions(robot):
         raise BadInput(f"{path}: {key}: {contradiction}")
     return robot
+
+
+def chassis_of(robot: Robot) -> Chassis:
+    """What a bridge compares the firmware at its other end with."""
+    limits = robot.limits
+    return Chassis(
+        track_m=robot.geometry.track_m,
+        wheel_radius_m=robot.geometry.wheel_radius_m,
+        max_v=limits.max_v,
+        max_reverse_v=limits.max_reverse_v,
+        max_w=limits.max_w,
+        accel=limits.accel,
+        decel=limits.decel,
+        angular_accel=limits.angular_accel,
+        tick_s=robot.rates.tick_s,
+    )
 
 
 def load_board(path: str | Path) -> Board:

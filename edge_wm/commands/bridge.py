@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edge_wm.commands.output_option import OutputFile
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
-from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
-
-if TYPE_CHECKING:
-    from firmware_bridge.serial_bridge import Chassis
+from edge_wm.robot import DEFAULT_ROBOT, Robot, chassis_of, load_robot
 
 KNOWN = {
     0x2341: "Arduino",
@@ -139,24 +135,6 @@ def arm_test(robot: Path, device: str | None, json_file: Path | None, wheels_up:
     if json_file is not None:
         write_json(json_file, [check._asdict() for check in found])
     return 1 if any(check.passed is False for check in found) else 0
-
-
-def chassis_of(robot: Robot) -> Chassis:
-    """What the bridge compares the firmware with."""
-    from firmware_bridge.serial_bridge import Chassis
-
-    limits = robot.limits
-    return Chassis(
-        track_m=robot.geometry.track_m,
-        wheel_radius_m=robot.geometry.wheel_radius_m,
-        max_v=limits.max_v,
-        max_reverse_v=limits.max_reverse_v,
-        max_w=limits.max_w,
-        accel=limits.accel,
-        decel=limits.decel,
-        angular_accel=limits.angular_accel,
-        tick_s=robot.rates.tick_s,
-    )
 
 
 def _port_of(robot: Robot, file: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from edge_wm.clock import Clock, MonotonicClock, SimulatedClock
 from edge_wm.control.loop import Outcome
 from edge_wm.drive.pilot import Pilot
-from edge_wm.drive.simulated import SimulatedRobot, SimulatedTask, save_generated
+from edge_wm.drive.simulated import SIMAVR, SimulatedRobot, SimulatedTask, save_generated
 from edge_wm.drive.tick_records import TickRecords
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
@@ -24,8 +24,8 @@ from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
 from edge_wm.robot import Robot
 from edge_wm.stop_signals import on_stop_signals
 
-SIMULATED = "sim"
-"""Kind of sensors and bridge of the simulated robot."""
+KINDS = {"sensors": ("sim",), "bridge": ("sim", SIMAVR)}
+"""What there are drivers for: parts of the simulated robot, and the real firmware below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,9 @@ class RunEnd:
 def refuse_other_than_simulated(robot: Robot) -> None:
     """Raise BadInput for a robot whose sensors or bridge nobody here can talk to."""
     for part, kind in (("sensors", robot.sensors.kind), ("bridge", robot.bridge.kind)):
-        if kind != SIMULATED:
-            raise BadInput(f"robot {robot.name}: {part}.kind: no driver for {kind!r}; there is {SIMULATED!r}")
+        if kind not in KINDS[part]:
+            there = " and ".join(map(repr, KINDS[part]))
+            raise BadInput(f"robot {robot.name}: {part}.kind: no driver for {kind!r}; there is {there}")
 
 
 def run_tasks(

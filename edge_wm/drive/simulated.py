@@ -15,6 +15,7 @@ from edge_wm.evaluate.contestants import Stage
 from edge_wm.evaluate.episode import Referee
 from edge_wm.record.tick_record import GoalResult, TopView
 from edge_wm.robot import Robot
+from edge_wm.sensors.observation import Sensors
 from edge_wm.sim.camera import TOP_VIEW_SIZE, top_view, top_view_square
 from edge_wm.sim.drivers import SimulatedBridge, SimulatedSensors
 from edge_wm.sim.frames import to_odometry_frame
@@ -24,12 +25,17 @@ from edge_wm.sim.simulation import Simulation
 from edge_wm.sim.tasks import FILE_NAME, Task, check_task, load_tasks, save_tasks
 from edge_wm.sim.true_map import TrueMap
 from edge_wm.stop_signals import without_stop_signals
+from firmware_bridge.bridge import Bridge, BridgeError
 
 Point = tuple[float, float]
 Pose = tuple[float, float, float]
 
 FIRST_WORLD = TEST_SEEDS + 900_000
 """Of the test worlds, those from here on are for looking at: no reported figure is about them."""
+
+SIMAVR = "simavr"
+"""Kind of bridge: to the real firmware, in a simulated processor."""
+DEFAULT_FIRMWARE = "build/firmware"
 
 OUTCOMES = {"success": "reached", "stopped-short": "stopped short"}
 """The referee's verdicts in the words of a run; the others are the same."""
@@ -116,15 +122,18 @@ class SimulatedRobot:
     Attributes:
         sensors, bridge: what the loop reads and drives.
         goal_xy: the goal in the odometry frame.
+
+    Raises:
+        BadInput: there is no bridge as the robot file says, or the firmware at its other end is for another robot.
     """
 
     def __init__(self, robot: Robot, simulated: SimulatedTask, clock: Clock) -> None:
         task, true_map, seed = simulated.task, simulated.true_map, simulated.seed
-        self._simulated = simulated
+        self._simulated, self._name = simulated, robot.name
         self._simulation = Simulation(simulated.world, task.start, seed)
-        self.bridge = SimulatedBridge(clock, robot.limits)
+        self.bridge, self._drivers = _drivers(self._simulation, robot, clock)
         self.sensors = Referee(
-            SimulatedSensors(self._simulation, self.bridge, clock, robot.rates.tick_s),
+            self._drivers,
             Stage(task, true_map, self._simulation, clock, seed),
             robot.geometry.radius_m,
         )
@@ -132,13 +141,17 @@ class SimulatedRobot:
         self._simulation.observe()  # the first camera frame compiles shaders: now, not in the first tick
 
     def __enter__(self) -> SimulatedRobot:
-        self.bridge.connect()
+        try:
+            self.bridge.connect()
+        except BridgeError as error:
+            self._drivers.close()
+            raise BadInput(f"robot {self._name}: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
         with without_stop_signals():  # nothing interrupts stopping the motors
             self.bridge.close()
-            self._simulation.close()
+            self._drivers.close()
 
     def true_pose(self) -> Pose:
         """Where it really is, in the world frame."""
@@ -177,6 +190,21 @@ class SimulatedRobot:
             min_clearance_m=_finite(self.sensors.min_clearance_m),
             message="" if self.sensors.verdict else one_line(ended.message),
         )
+
+
+def _drivers(simulation: Simulation, robot: Robot, clock: Clock) -> tuple[Bridge, Sensors]:
+    """The bridge that the robot file names, and the sensors beside it, which close the simulation.
+
+    Raises:
+        BadInput: there is no firmware where the robot file says.
+    """
+    if robot.bridge.kind == SIMAVR:
+        from edge_wm.sim.board_in_the_loop import BoardInTheLoop
+
+        board = BoardInTheLoop(simulation, robot, Path(robot.bridge.device or DEFAULT_FIRMWARE), clock)
+        return board.bridge, board
+    bridge = SimulatedBridge(clock, robot.limits)
+    return bridge, SimulatedSensors(simulation, bridge, clock, robot.rates.tick_s)
 
 
 def _checked(task: Task, true_map: TrueMap) -> Task:

@@ -15,7 +15,7 @@ from edge_wm.errors import BadInput
 from edge_wm.evaluate.contestants import NEEDS_MODEL, PolicyName, Stage, make_policy
 from edge_wm.evaluate.statistics import spl
 from edge_wm.robot import Robot
-from edge_wm.sensors.observation import Observation
+from edge_wm.sensors.observation import Observation, Sensors
 from edge_wm.sim.drivers import SimulatedBridge, SimulatedSensors
 from edge_wm.sim.frames import to_odometry_frame
 from edge_wm.sim.simulation import Simulation
@@ -81,7 +81,7 @@ class Referee:
     Reading raises :class:`EpisodeOver` once something was touched, the goal was reached or the time is up.
     """
 
-    def __init__(self, sensors: SimulatedSensors, stage: Stage, radius_m: float) -> None:
+    def __init__(self, sensors: Sensors, stage: Stage, radius_m: float) -> None:
         self._sensors, self._simulation, self._map = sensors, stage.simulation, stage.true_map
         self._goal, self._radius_m = stage.task.goal, radius_m
         self._cost_to_go = self._map.cost_to_go(self._goal, limit_m=SUCCESS_M + REACHED_SLACK_M)

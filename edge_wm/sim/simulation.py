@@ -84,7 +84,8 @@ class Simulation:
         self.travelled_m = 0.0
         mujoco.mj_forward(self.model, self.data)
         self._settle()
-        self._remember_motion()
+        self._began = self._motion()
+        """Wheel angles and pose at the beginning of the tick."""
         self._wheel_mean, self._gyro_mean = np.zeros(2), 0.0
 
     def _settle(self) -> None:
@@ -119,27 +120,46 @@ class Simulation:
         return float(x), float(y), math.atan2(forward[3], forward[0])
 
     def step(self, command: Command, seconds: float) -> None:
-        """Advance the world while ``command`` is in force (after the robot's action delay).
+        """Advance the world while ``command`` is in force (after the robot's action delay), and end the tick.
 
         Raises:
             BadInput: the physics of the world diverges.
         """
         self._pending.append((self.time + self.imperfections.action_delay_s, command))
-        before = self._remember_motion()
-        chunk = round(CONTACT_CHECK_S / TIMESTEP_S)
+        self._began = self._motion()
         for _ in range(max(1, round(seconds / CONTACT_CHECK_S))):
             while self._pending and self._pending[0][0] <= self.time + 1e-9:
-                self._drive(self._pending.popleft()[1])
-            self._movers.advance(self.data)
-            mujoco.mj_step(self.model, self.data, nstep=chunk)
-            self._check_stability()
-            self._note_contact()
+                due = self._pending.popleft()[1]
+                turn = due.w * rm.TRACK_M / 2
+                self._turn(due.v - turn, due.v + turn)
+            self._advance(round(CONTACT_CHECK_S / TIMESTEP_S))
+        self.end_tick(seconds)
+
+    def turn_wheels(self, left_mps: float, right_mps: float) -> None:
+        """Advance the world by one step of ``TIMESTEP_S`` while motors give the wheels these rim speeds.
+
+        For a motor controller in the loop, which sees the wheels between ticks; :meth:`end_tick` ends the tick.
+
+        Raises:
+            BadInput: the physics of the world diverges.
+        """
+        self._turn(left_mps, right_mps)
+        self._advance(1)
+
+    def end_tick(self, seconds: float) -> None:
+        """Take in the motion of the tick that ends, which lasted so long: wheel and gyro readings are means over it."""
         mujoco.mj_kinematics(self.model, self.data)  # a step leaves positions as they were at its beginning
-        wheel_before, pose_before = before
-        wheel, pose = self._remember_motion()
+        wheel_before, pose_before = self._began
+        wheel, pose = self._began = self._motion()
         self._wheel_mean = (wheel - wheel_before) * rm.WHEEL_RADIUS_M / seconds
         self._gyro_mean = math.remainder(pose[2] - pose_before[2], math.tau) / seconds
         self.travelled_m += math.hypot(pose[0] - pose_before[0], pose[1] - pose_before[1])
+
+    @property
+    def wheel_angles(self) -> tuple[float, float]:
+        """Radians that the left and the right wheel have turned forward since the start."""
+        left, right = self.data.qpos[self._wheel_qpos]
+        return float(left), float(right)
 
     def observe(self) -> Observation:
         """Read all sensors, with their noise."""
@@ -179,13 +199,18 @@ class Simulation:
             self._camera.close()
             self._camera = None
 
-    def _drive(self, command: Command) -> None:
-        turn = command.w * rm.TRACK_M / 2
+    def _turn(self, left_mps: float, right_mps: float) -> None:
         for motor, rim, gain in zip(
-            self._motor, (command.v - turn, command.v + turn), self.imperfections.wheel_gain, strict=True
+            self._motor, (left_mps, right_mps), self.imperfections.wheel_gain, strict=True
         ):
             moving = abs(rim) > self.imperfections.dead_zone_mps
             self.data.ctrl[motor] = rim * gain / rm.WHEEL_RADIUS_M if moving else 0.0
+
+    def _advance(self, steps: int) -> None:
+        self._movers.advance(self.data)
+        mujoco.mj_step(self.model, self.data, nstep=steps)
+        self._check_stability()
+        self._note_contact()
 
     def _check_stability(self) -> None:
         if any(self.data.warning[kind].number for kind in UNSTABLE):
@@ -198,7 +223,7 @@ class Simulation:
         if self.data.ncon and (self.data.contact.geom == self._chassis).any():
             self.contact = True
 
-    def _remember_motion(self) -> tuple[Array, tuple[float, float, float]]:
+    def _motion(self) -> tuple[Array, tuple[float, float, float]]:
         return self.data.qpos[self._wheel_qpos].copy(), self.pose
 
     def _read_ring(self) -> Array:

@@ -37,6 +37,8 @@ typedef struct {
     int encoder;                    /* 1 connected, 0 not, -1 the wrong way round */
     int blocked;
     int permille;
+    int follows;                    /* the wheel is turned by somebody else, to so many counts */
+    int64_t turned_to;
 } motor_t;
 
 typedef struct {
@@ -63,6 +65,7 @@ int bench_say(bench_t *bench, const uint8_t *bytes, uint32_t count);
 uint32_t bench_hear(bench_t *bench, uint8_t *bytes);
 void bench_state(const bench_t *bench, int64_t *to);
 void bench_wheel(bench_t *bench, int right, int encoder, int blocked);
+void bench_follow(bench_t *bench, int64_t left, int64_t right);
 void bench_button(bench_t *bench, int pressed);
 void bench_reset(bench_t *bench, uint8_t flags);
 int bench_hang(bench_t *bench);
@@ -158,7 +161,8 @@ static void turn(bench_t *bench, motor_t *motor, int is_right)
     const double wanted = (motor->blocked != 0) ? 0.0 : (FULL_SPEED_MMPS * motor->permille / 1000.0);
     motor->speed_mmps += (wanted - motor->speed_mmps) * seconds / LAG_S;
     motor->turned_mm += motor->speed_mmps * seconds;
-    const int64_t counts = (int64_t)(motor->turned_mm / MM_PER_COUNT);
+    const int64_t counts
+        = (motor->follows != 0) ? motor->turned_to : (int64_t)(motor->turned_mm / MM_PER_COUNT);
     if (counts != motor->counts) {
         if (motor->encoder != 0) {
             step_encoder(bench, motor, is_right, counts > motor->counts);
@@ -259,6 +263,14 @@ void bench_wheel(bench_t *bench, int right, int encoder, int blocked)
     motor_t *motor = (right != 0) ? &bench->right : &bench->left;
     motor->encoder = encoder;
     motor->blocked = blocked;
+}
+
+/* Another simulation turns the wheels: their encoders go to these counts, one step in 20 us. */
+void bench_follow(bench_t *bench, int64_t left, int64_t right)
+{
+    bench->left.follows = bench->right.follows = 1;
+    bench->left.turned_to = left;
+    bench->right.turned_to = right;
 }
 
 void bench_button(bench_t *bench, int pressed)

@@ -7,12 +7,18 @@ Time stands still until :meth:`AvrBench.run`, and the same story gives the same 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 FIRMWARE = Path(__file__).parents[1] / "firmware"
+FULL_SPEED_MPS = 0.7
+"""Of the rim of an unloaded wheel at full power, as the firmware has it (``robot.c``)."""
+COUNTS_PER_TURN = 1440
 POWER_ON, EXTERNAL, BROWN_OUT, WATCHDOG = 0x01, 0x02, 0x04, 0x08
 """Flags of MCUSR."""
+READ_US = 500
+"""How long a read of the line waits."""
 _QUEUE = 65_536
 
 
@@ -60,6 +66,7 @@ class AvrBench:
         library.bench_hear.argtypes = [pointer, ctypes.c_char_p]
         library.bench_state.argtypes = [pointer, ctypes.POINTER(ctypes.c_int64)]
         library.bench_wheel.argtypes = [pointer, ctypes.c_int, ctypes.c_int, ctypes.c_int]
+        library.bench_follow.argtypes = [pointer, ctypes.c_int64, ctypes.c_int64]
         library.bench_button.argtypes = [pointer, ctypes.c_int]
         library.bench_reset.argtypes = [pointer, ctypes.c_uint8]
         library.bench_hang.argtypes = [pointer]
@@ -102,6 +109,10 @@ class AvrBench:
         """Change a wheel: its encoder is connected (1), not connected (0) or the wrong way round (-1)."""
         self._library.bench_wheel(self._bench, right, encoder, blocked)
 
+    def follow(self, left_counts: int, right_counts: int) -> None:
+        """Another simulation turns the wheels: their encoders go to these counts."""
+        self._library.bench_follow(self._bench, left_counts, right_counts)
+
     def button(self, pressed: bool) -> None:
         """Press the emergency-stop button, or break its wire; or release it."""
         self._library.bench_button(self._bench, pressed)
@@ -124,12 +135,12 @@ class BenchLine:
 
     Args:
         bench: the board.
-        read_us: how long a read waits.
+        run: lets so many microseconds pass; the bench's own ``run`` if None.
     """
 
-    def __init__(self, bench: AvrBench, read_us: int = 500) -> None:
+    def __init__(self, bench: AvrBench, run: Callable[[int], object] | None = None) -> None:
         self.bench = bench
-        self._read_us = read_us
+        self._run = run or bench.run
         self._received = b""
 
     def now(self) -> float:
@@ -138,7 +149,7 @@ class BenchLine:
 
     def sleep(self, seconds: float) -> None:
         """Let the processor run."""
-        self.bench.run(round(seconds * 1e6))
+        self._run(round(seconds * 1e6))
 
     @property
     def in_waiting(self) -> int:
@@ -149,7 +160,7 @@ class BenchLine:
     def read(self, size: int = 1) -> bytes:
         """Up to ``size`` bytes."""
         if not self.in_waiting:
-            self.bench.run(self._read_us)
+            self._run(READ_US)
             self._received += self.bench.hear()
         taken, self._received = self._received[:size], self._received[size:]
         return taken

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_wm import cli
-from edge_wm.commands.bridge import chassis_of
-from edge_wm.robot import load_robot
+from edge_wm.robot import chassis_of, load_robot
 from firmware_bridge.arm_test import MOVEMENTS, Check, arm_test
 from firmware_bridge.bridge import Command, Telemetry
 from firmware_bridge.serial_bridge import Chassis, SerialBridge

@@ -83,7 +83,7 @@ def test_its_wheels_reach_their_speeds(computer: Computer, v: int, w: int) -> No
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("number", range(2))
 def test_whatever_happens_the_motors_are_off_in_time(folder: Path, fault: str, number: int) -> None:
-    """Two of the hundreds that `make drill` does."""
+    """Two of the hundreds that `make hil` does."""
     bench = AvrBench(folder)
     found = drill(bench, fault, random.Random(f"{fault} {number}"))
     bench.close()
