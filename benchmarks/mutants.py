@@ -25,8 +25,8 @@ from benchmarks.timing import machine, record
 
 HERE = Path(__file__).parents[1]
 CORE = Path("firmware_bridge/firmware/core")
-MUTATED = (CORE / "safety.c",)
-TESTS = ("test_safety.py", "test_motion.py")
+MUTATED = (CORE / "safety.c", CORE / "controller.c", CORE / "frame.c")
+TESTS = ("test_safety.py", "test_motion.py", "test_framing.py")
 RULES = ["universal.rules", "c_like.rules", "c.rules"]
 LEAST = 0.95
 """Share of the mutants that must be killed."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from firmware_bridge.bridge import NEUTRAL, Bridge, BridgeError, Command
+from firmware_bridge.serial_bridge import LONGEST_DEADMAN_S, Chassis
 
 MOVEMENTS = {
     "forward": Command(0.1, 0.0),
@@ -16,8 +17,8 @@ MOVEMENTS = {
 DRIVE_S, REST_S, PERIOD_S = 1.0, 0.6, 0.05
 TOLERANCE = 0.3
 """Of the way that a wheel turns, as a share of the way it should."""
-SILENCE_S = 0.5
-"""Longer than any deadman that a bridge connects with."""
+SILENCE_S = 0.2 + LONGEST_DEADMAN_S
+STANDING_M = 0.005
 
 
 class Check(NamedTuple):
@@ -38,15 +39,12 @@ class Check(NamedTuple):
     remark: str = ""
 
 
-def arm_test(
-    bridge: Bridge, track_m: float, max_reverse_v: float, sleep: Callable[[float], None]
-) -> Iterator[Check]:
+def arm_test(bridge: Bridge, chassis: Chassis, sleep: Callable[[float], None]) -> Iterator[Check]:
     """Drive each movement for a second, and then fall silent.
 
     Args:
         bridge: connected.  It is disarmed at the end.
-        track_m: between the contact points of the wheels.
-        max_reverse_v: m/s, positive; 0 leaves out driving backward.
+        chassis: the robot; no movement is faster than it may be, and one that it must not make is left out.
         sleep: waits so many seconds.
 
     Yields:
@@ -54,15 +52,17 @@ def arm_test(
     """
     try:
         for name, command in MOVEMENTS.items():
-            if command.v < 0.0:
-                command = Command(-min(-command.v, max_reverse_v), 0.0)
-                if not command.v:
-                    continue
-            check = _movement(bridge, name, command, track_m, sleep)
+            allowed = Command(
+                min(max(command.v, -chassis.max_reverse_v), chassis.max_v),
+                min(max(command.w, -chassis.max_w), chassis.max_w),
+            )
+            if allowed == NEUTRAL:
+                continue
+            check = _movement(bridge, name, allowed, chassis.track_m, sleep)
             yield check
             if check.expected_m is None:
                 return
-        yield _silence(bridge, sleep)
+        yield _silence(bridge, chassis.max_v, sleep)
     finally:
         bridge.stop()
 
@@ -70,10 +70,9 @@ def arm_test(
 def _movement(
     bridge: Bridge, name: str, command: Command, track_m: float, sleep: Callable[[float], None]
 ) -> Check:
-    rim = command.w * track_m / 2.0
     try:
         bridge.arm()
-        bridge.apply(command)
+        applied = bridge.apply(command)
         before = bridge.telemetry()
         _keep(bridge, command, DRIVE_S, sleep)
         bridge.apply(NEUTRAL)
@@ -82,7 +81,8 @@ def _movement(
         after = bridge.telemetry()
     except BridgeError as error:
         return Check(name, None, None, False, str(error))
-    expected = ((command.v - rim) * lasted_s, (command.v + rim) * lasted_s)
+    rim = applied.w * track_m / 2.0
+    expected = ((applied.v - rim) * lasted_s, (applied.v + rim) * lasted_s)
     if before.wheels_m is None or after.wheels_m is None:
         return Check(name, expected, None, None, "no encoders: look whether it did")
     found = (after.wheels_m[0] - before.wheels_m[0], after.wheels_m[1] - before.wheels_m[1])
@@ -94,17 +94,25 @@ def _movement(
     return Check(name, expected, found, not wrong, f"wrong: {' and '.join(wrong)}" if wrong else "")
 
 
-def _silence(bridge: Bridge, sleep: Callable[[float], None]) -> Check:
+def _silence(bridge: Bridge, max_v: float, sleep: Callable[[float], None]) -> Check:
     """Turn, say nothing, and see whether the firmware has stopped the wheels by itself."""
     name = "falls silent"
     try:
         bridge.arm()
-        _keep(bridge, MOVEMENTS["forward"], DRIVE_S, sleep)
+        _keep(bridge, Command(min(MOVEMENTS["forward"].v, max_v), 0.0), DRIVE_S, sleep)
         sleep(SILENCE_S)
         bridge.apply(NEUTRAL)
     except BridgeError:
-        stopped = "deadman" in bridge.telemetry().faults
-        return Check(name, None, None, stopped, "" if stopped else "it stopped for another reason")
+        first = bridge.telemetry()
+        sleep(SILENCE_S)
+        bridge.stop()  # reports once more
+        last = bridge.telemetry()
+        if "deadman" not in first.faults:
+            return Check(name, None, None, False, "it stopped for another reason")
+        if first.wheels_m is None or last.wheels_m is None:
+            return Check(name, None, None, None, "no encoders: look whether the wheels stand")
+        stands = max(abs(b - a) for a, b in zip(first.wheels_m, last.wheels_m, strict=True)) < STANDING_M
+        return Check(name, None, None, stands, "" if stands else "the wheels still turn")
     return Check(name, None, None, False, "it still obeyed: its deadman does not work")
 
 

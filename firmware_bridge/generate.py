@@ -39,7 +39,12 @@ def protocol_hash(definition: dict[str, Any]) -> int:
             for enum in definition["enum"]
         ],
         "messages": [
-            [message["name"], message["id"], [[name, kind] for name, kind, _ in message["fields"]]]
+            [
+                message["name"],
+                message["id"],
+                message.get("answer"),
+                [[name, kind] for name, kind, _ in message["fields"]],
+            ]
             for message in definition["message"]
         ],
     }

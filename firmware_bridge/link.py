@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -66,17 +67,32 @@ class Link:
     def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
         self.repeated = self.heard = 0
         self._line, self._clock = line, clock
+        self._abandoned = 0
         self._reader = FrameReader()
         self._sequence = int.from_bytes(os.urandom(2), "little")
-        self._line.write(b"\0")  # ends whatever noise began
+        try:
+            self._line.write(b"\0")  # ends whatever noise began
+        except OSError as error:
+            self.close()
+            raise _gone(error) from error
 
     @property
     def damaged(self) -> int:
         """Answers that came damaged."""
         return self._reader.damaged
 
+    def abandon(self) -> None:
+        """Let a request that is being asked further down the stack fail: for what a signal handler asks in its place."""
+        self._abandoned += 1
+
     def ask(
-        self, request: Message, answer: type[AnswerT], wait_s: float = ANSWER_S, tries: int = TRIES
+        self,
+        request: Message,
+        answer: type[AnswerT],
+        wait_s: float = ANSWER_S,
+        tries: int = TRIES,
+        *,
+        newest: bool = False,
     ) -> tuple[AnswerT, Exchange]:
         """Send a request until it is answered.
 
@@ -85,33 +101,44 @@ class Link:
             answer: what its answer is.
             wait_s: for the answer to each try.
             tries: how often it is sent.
+            newest: take the answer to the last try alone, where each has an answer of its own.
 
         Raises:
-            BridgeError: no answer, or the line is gone.
+            BridgeError: no answer, the line is gone, or the request was abandoned.
         """
+        abandoned = self._abandoned
         sent: dict[int, float] = {}
         try:
             for number in range(tries):
+                if abandoned != self._abandoned:
+                    break
                 self.repeated += number > 0
-                self._sequence = (self._sequence + 1) & 0xFFFF
-                sent[self._sequence] = self._clock()
-                self._line.write(encode(request, self._sequence))
-                deadline = sent[self._sequence] + wait_s
-                while self._clock() < deadline:
+                self._sequence = last = (self._sequence + 1) & 0xFFFF
+                sent[last] = self._clock()
+                self._line.write(encode(request, last))
+                deadline = sent[last] + wait_s
+                while self._clock() < deadline and abandoned == self._abandoned:
                     received = self._line.read(max(1, self._line.in_waiting))
                     now = self._clock()
                     self.heard += len(received)
                     for sequence, message in self._reader.feed(received):
-                        if sequence in sent and isinstance(message, answer):
+                        taken = sequence == last if newest else sequence in sent
+                        if taken and isinstance(message, answer):
                             return message, Exchange(sent[sequence], now)
         except OSError as error:  # pyserial's own errors are some
-            raise BridgeError(f"the line is gone: {error.strerror or error}") from error
+            raise _gone(error) from error
+        if abandoned != self._abandoned:
+            raise BridgeError(f"{type(request).__name__} was abandoned: the motors were stopped meanwhile")
         raise BridgeError(f"no answer to {type(request).__name__}, sent {tries} times")
 
     def close(self) -> None:
         """Give the port back.  Never raises."""
         with suppress(OSError):
             self._line.close()
+
+
+def _gone(error: OSError) -> BridgeError:
+    return BridgeError(f"the line is gone: {error.strerror or error}")
 
 
 def open_line(device: str, baud: int) -> Line:
@@ -127,7 +154,7 @@ def open_line(device: str, baud: int) -> Line:
     try:
         line: Line = serial.Serial(device, baud, timeout=_READ_S, write_timeout=0.1, exclusive=True)
         return line
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, termios.error) as error:
         raise BridgeError(f"{device}: {_why_not(device, error)}") from error
 
 
@@ -135,7 +162,10 @@ def _why_not(device: str, error: Exception) -> str:
     if not Path(device).exists():
         return "no such port: is the board plugged in?"
     if not os.access(device, os.R_OK | os.W_OK):
-        group = Path(device).group()
+        try:
+            group = Path(device).group()
+        except KeyError:  # a group without a name, as in some containers
+            group = str(Path(device).stat().st_gid)
         return f"no permission: run  sudo usermod -aG {group} $USER  and log in again"
     if "exclusively lock" in str(error) or "busy" in str(error):
         return "busy: another program has it open"

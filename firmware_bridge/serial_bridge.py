@@ -25,7 +25,6 @@ from firmware_bridge.wire import (
     Identity,
     Message,
     Poll,
-    Reset,
     Result,
     State,
     Status,
@@ -39,6 +38,9 @@ SAME = 0.005
 """Lengths may differ by this share: they were written down twice."""
 STARVED = 1.5
 """The deadman must outlast this many ticks, so that one late command does not stop the robot."""
+
+LONGEST_DEADMAN_S = 0.5
+"""A robot that goes on for longer without its computer is not driven."""
 
 REFUSED = {
     Result.OLD_SEQUENCE: "it has heard a newer request: another program may be talking to it",
@@ -123,17 +125,16 @@ class SerialBridge:
         link = Link(self._opened(self._device, self._baud), self._monotonic)
         try:
             self.identity = greet(link, self._device)
-            for difference in _differences(self._chassis, self.identity):
+            for difference in differences(self._chassis, self.identity):
                 raise BridgeError(f"{self._device}: {difference}")
         except BaseException:
             link.close()
             raise
-        self._link = link
+        self._link, self.status, self._clock = link, None, ClockOffset()
 
     def arm(self) -> None:
         """Let commands reach the motors.  Raises BridgeError if a fault is latched or the button is pressed."""
-        assert self.identity is not None, "not connected"
-        self._obeyed(Arm(self.identity.session))
+        self._obeyed(Arm(self._connected().session))
 
     def apply(self, command: Command) -> Command:
         """Send a velocity, within the firmware's limits.
@@ -146,18 +147,15 @@ class SerialBridge:
         """
         if not (math.isfinite(command.v) and math.isfinite(command.w)):
             raise BridgeError(f"a velocity that is not finite: {command}")
-        assert self.identity is not None, "not connected"
-        limits = self.identity
-        v = min(max(round(command.v * 1000.0), -limits.max_reverse_mmps), limits.max_v_mmps)
-        w = min(max(round(command.w * 1000.0), -limits.max_w_mradps), limits.max_w_mradps)
-        return _in_force(self._obeyed(Drive(v, w)))
+        limits = self._connected()
+        v = min(max(command.v * 1000.0, -limits.max_reverse_mmps), limits.max_v_mmps)
+        w = min(max(command.w * 1000.0, -limits.max_w_mradps), limits.max_w_mradps)
+        return _in_force(self._obeyed(Drive(round(v), round(w))))
 
     def telemetry(self) -> Telemetry:
         """The newest report, no older than the last command; asked for if there is none yet."""
-        if self.status is None:
-            self._obeyed(Poll())
-        status, identity = self.status, self.identity
-        assert status is not None and identity is not None, "not connected"
+        identity = self._connected()
+        status = self.status or self._obeyed(Poll())
         per_count = 0.0
         if identity.counts_per_turn:
             per_count = 2.0 * math.pi * identity.wheel_radius_um * 1e-6 / identity.counts_per_turn
@@ -174,6 +172,7 @@ class SerialBridge:
         """Motors off and disarmed.  If nothing answers, the firmware's deadman does it.  Never raises."""
         if self._link is None:
             return
+        self._link.abandon()  # from a signal handler, in the middle of another request
         with suppress(BridgeError):
             self._keep(Disarm())
 
@@ -191,9 +190,13 @@ class SerialBridge:
         if result is Result.FAULT_LATCHED:
             raise BridgeError(f"{self._device}: latched: {', '.join(fault_names(status.faults))}")
         if result is not Result.OK:
-            reset = f" (last reset: {Reset(self.identity.reset).name})" if self.identity else ""
-            raise BridgeError(f"{self._device}: {REFUSED[result]}{reset}")
+            raise BridgeError(f"{self._device}: {REFUSED[result]}")
         return status
+
+    def _connected(self) -> Identity:
+        if self._link is None or self.identity is None:
+            raise BridgeError(f"{self._device}: not connected")
+        return self.identity
 
     def _keep(self, request: Message) -> Status:
         if self._link is None:
@@ -215,7 +218,7 @@ def greet(link: Link, device: str) -> Identity:
         BridgeError: nothing answers, or it speaks another protocol.
     """
     try:
-        identity, _ = link.ask(Hello(PROTOCOL), Identity, GREETING_S, GREETINGS)
+        identity, _ = link.ask(Hello(PROTOCOL), Identity, GREETING_S, GREETINGS, newest=True)
     except BridgeError as error:
         if link.heard:
             raise BridgeError(
@@ -243,7 +246,7 @@ def _in_force(status: Status) -> Command:
     )
 
 
-def _differences(chassis: Chassis, identity: Identity) -> list[str]:
+def differences(chassis: Chassis, identity: Identity) -> list[str]:
     """Why this firmware must not drive this robot."""
     found = []
     for name, ours, theirs in (
@@ -270,4 +273,6 @@ def _differences(chassis: Chassis, identity: Identity) -> list[str]:
         found.append(
             f"its deadman of {deadman_s:g} s does not outlast {STARVED:g} ticks of {chassis.tick_s:g} s: lower tick_s"
         )
+    if deadman_s > LONGEST_DEADMAN_S:
+        found.append(f"its deadman of {deadman_s:g} s is longer than {LONGEST_DEADMAN_S:g} s: reflash it")
     return found

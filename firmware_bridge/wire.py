@@ -6,7 +6,7 @@ import struct
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-PROTOCOL = 0xA0F88E46
+PROTOCOL = 0xB3A3EF5E
 """Hash of the definition: both ends must have the same."""
 
 
@@ -29,11 +29,13 @@ class Fault(IntFlag):
     EMERGENCY_STOP = 2
     """The button was pressed, or EmergencyStop came."""
     STALLED = 4
-    """A wheel was driven hard and its encoder stood still: blocked, or the encoder is not connected."""
+    """A wheel turned less than an eighth of the way that it should have: blocked, or a wire of its encoder is broken."""
     RUNAWAY = 8
     """A wheel turned against its command: motor or encoder are connected the wrong way round."""
     TICK_OVERRUN = 16
     """The control tick came late: the firmware itself is not keeping its deadlines."""
+    MISBUILT = 32
+    """It was built for a robot whose numbers it cannot calculate with; nothing clears it."""
 
 
 class Result(IntEnum):
@@ -44,7 +46,7 @@ class Result(IntEnum):
     OLD_SEQUENCE = 1
     """Its number is not newer than the last: repeated or delayed, and ignored."""
     NO_SESSION = 2
-    """No Hello with the right protocol came since the reset, or it names another session."""
+    """Arm and ClearFaults: no Hello with the right protocol came since the reset, or it names another session."""
     NOT_ARMED = 3
     """Drive is for an armed robot."""
     FAULT_LATCHED = 4
@@ -66,6 +68,8 @@ class Reset(IntEnum):
     """The supply fell too low."""
     WATCHDOG = 3
     """The firmware hung."""
+    UNKNOWN = 4
+    """A boot loader has cleared the reason."""
 
 
 class Hello(NamedTuple):
@@ -100,18 +104,18 @@ class EmergencyStop(NamedTuple):
 
 
 class ClearFaults(NamedTuple):
-    """Forgets latched faults whose cause is gone; the robot is disarmed then."""
+    """Forgets latched faults, all at once, unless the button is pressed; the robot is disarmed then."""
 
     session: int
     """As in `Identity`."""
 
 
 class Poll(NamedTuple):
-    """Asks for the status and changes nothing: it does not feed the deadman."""
+    """Asks for the status. It does not feed the deadman."""
 
 
 class ReadCounters(NamedTuple):
-    """Asks for what has been counted since the last reset; changes nothing."""
+    """Asks for what has been counted since the last reset."""
 
 
 class Identity(NamedTuple):
@@ -126,7 +130,7 @@ class Identity(NamedTuple):
     port: int
     """1 ATmega328P, 2 RP2040, 255 host."""
     deadman_ms: int
-    """Motors are off this long after the last accepted Drive, or up to one tick before."""
+    """Motors are off this long and one tick after the last accepted Drive, and not sooner than one tick before."""
     tick_ms: int
     """Period of the control tick."""
     track_um: int

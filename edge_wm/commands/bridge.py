@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from edge_wm.commands.output_option import OutputFile
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.robot import DEFAULT_ROBOT, Robot, chassis_of, load_robot
+
+if TYPE_CHECKING:
+    from firmware_bridge.link import Link
 
 KNOWN = {
     0x2341: "Arduino",
@@ -65,6 +69,8 @@ def find_port() -> int:
 def info(robot: Path, device: str | None, json_file: Path | None) -> int:
     """Ask who is there: protocol, geometry, limits, state, faults and counters.  It disarms what drives.
 
+    Opening the port of an Arduino resets it, and a reset forgets faults and counters.
+
     Exit code 0: it answered; 2: it did not, or speaks another protocol.
     """
     from firmware_bridge.bridge import BridgeError
@@ -76,6 +82,7 @@ def info(robot: Path, device: str | None, json_file: Path | None) -> int:
     try:
         link = Link(open_line(port, BAUD))
         try:
+            before = _faults_before(link)
             identity = greet(link, port)
             status, _ = link.ask(Poll(), Status)
             counters, _ = link.ask(ReadCounters(), Counters)
@@ -88,7 +95,7 @@ def info(robot: Path, device: str | None, json_file: Path | None) -> int:
         "protocol": f"{identity.protocol:08x}",
         "reset": Reset(identity.reset).name,
         "state": State(status.state).name,
-        "faults": fault_names(status.faults),
+        "faults": fault_names(status.faults | before),
         "battery_mv": status.battery_mv,
         **counters._asdict(),
     }
@@ -123,7 +130,7 @@ def arm_test(robot: Path, device: str | None, json_file: Path | None, wheels_up:
     found = []
     try:
         bridge.connect()
-        for check in checks(bridge, described.geometry.track_m, described.limits.max_reverse_v, time.sleep):
+        for check in checks(bridge, chassis_of(described), time.sleep):
             verdict = {True: "ok", False: "FAILED", None: "look"}[check.passed]
             way = "" if check.found_m is None else "left {:+.3f} m, right {:+.3f} m".format(*check.found_m)
             click.echo(f"{check.name:14} {verdict:7} {way} {check.remark}".rstrip())
@@ -135,6 +142,45 @@ def arm_test(robot: Path, device: str | None, json_file: Path | None, wheels_up:
     if json_file is not None:
         write_json(json_file, [check._asdict() for check in found])
     return 1 if any(check.passed is False for check in found) else 0
+
+
+def _faults_before(link: Link) -> int:
+    """Latched faults, before a new session forgets that of the deadman; none if nobody is there yet to say so."""
+    from firmware_bridge.bridge import BridgeError
+    from firmware_bridge.wire import Poll, Status
+
+    try:
+        return link.ask(Poll(), Status)[0].faults
+    except BridgeError:
+        return 0
+
+
+@command.command("clear-faults")
+@_robot
+@_device
+def clear_faults(robot: Path, device: str | None) -> int:
+    """Forget latched faults, once you know why they came.  The robot stays disarmed.
+
+    Exit code 0: none is latched any more; 1: one still is; 2: bad input.
+    """
+    from firmware_bridge.bridge import BridgeError
+    from firmware_bridge.link import Link, open_line
+    from firmware_bridge.serial_bridge import BAUD, fault_names, greet
+    from firmware_bridge.wire import ClearFaults, Result, Status
+
+    port = device or _port_of(load_robot(robot), robot)
+    try:
+        link = Link(open_line(port, BAUD))
+        try:
+            status, _ = link.ask(ClearFaults(greet(link, port).session), Status)
+        finally:
+            link.close()
+    except BridgeError as error:
+        raise BadInput(str(error)) from error
+    if status.result == Result.BUTTON_PRESSED:
+        click.echo("the emergency-stop button is pressed, or its wire is broken")
+    click.echo(f"latched: {', '.join(fault_names(status.faults)) or 'none'}")
+    return 1 if status.faults else 0
 
 
 def _port_of(robot: Robot, file: Path) -> str:

@@ -34,7 +34,7 @@ typedef struct {
     double turned_mm;
     int64_t counts;
     int a;
-    int encoder;                    /* 1 connected, 0 not, -1 the wrong way round */
+    int encoder;                    /* 1 connected, 0 not, -1 the wrong way round, 2 phase B is broken */
     int blocked;
     int permille;
     int follows;                    /* the wheel is turned by somebody else, to so many counts */
@@ -151,7 +151,7 @@ static void step_encoder(bench_t *bench, motor_t *motor, int is_right, int forwa
 {
     motor->a = !motor->a;
     const int b = (forward == (motor->encoder > 0)) ? !motor->a : motor->a;
-    set_pin(bench, 'C', is_right, b);
+    set_pin(bench, 'C', is_right, (motor->encoder == 2) || b);
     set_pin(bench, 'D', 2 + is_right, motor->a);
 }
 
@@ -243,7 +243,7 @@ static int64_t untouched_bytes(const bench_t *bench)
 }
 
 /* Time, bytes waiting, when the last one was heard, since when the motors have no power (-1: they have), when they got it, power left and
- * right, speeds in um/s, RAM that was never used. */
+ * right, speeds in um/s, RAM that was never used, whether the motor driver is enabled. */
 void bench_state(const bench_t *bench, int64_t *to)
 {
     to[0] = (int64_t)now_us(bench);
@@ -256,6 +256,7 @@ void bench_state(const bench_t *bench, int64_t *to)
     to[7] = (int64_t)(bench->left.speed_mmps * 1000.0);
     to[8] = (int64_t)(bench->right.speed_mmps * 1000.0);
     to[9] = untouched_bytes(bench);
+    to[10] = (bench->avr->data[PORTD_AT] >> 5) & 1;
 }
 
 void bench_wheel(bench_t *bench, int right, int encoder, int blocked)

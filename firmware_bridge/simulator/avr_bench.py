@@ -34,6 +34,7 @@ class BenchState(NamedTuple):
         power: of the left and the right motor, permille.
         speed_mmps: of their wheels' rims.
         unused_ram: bytes that neither its variables nor its stack have touched since power came.
+        enabled: whether the motor driver is out of standby.
     """
 
     now_us: int
@@ -44,6 +45,7 @@ class BenchState(NamedTuple):
     power: tuple[int, int]
     speed_mmps: tuple[float, float]
     unused_ram: int
+    enabled: bool
 
 
 class AvrBench:
@@ -91,9 +93,9 @@ class AvrBench:
 
     def state(self) -> BenchState:
         """What is to be seen now."""
-        numbers = (ctypes.c_int64 * 10)()
+        numbers = (ctypes.c_int64 * 11)()
         self._library.bench_state(self._bench, numbers)
-        now, waiting, heard, neutral, powered, left, right, left_umps, right_umps, unused = numbers
+        now, waiting, heard, neutral, powered, left, right, left_umps, right_umps, unused, enabled = numbers
         return BenchState(
             now,
             waiting,
@@ -103,10 +105,11 @@ class AvrBench:
             (left, right),
             (left_umps / 1000.0, right_umps / 1000.0),
             unused,
+            bool(enabled),
         )
 
     def wheel(self, right: bool, *, encoder: int = 1, blocked: bool = False) -> None:
-        """Change a wheel: its encoder is connected (1), not connected (0) or the wrong way round (-1)."""
+        """Change a wheel: its encoder is connected (1), not (0), the wrong way round (-1), or its phase B is broken (2)."""
         self._library.bench_wheel(self._bench, right, encoder, blocked)
 
     def follow(self, left_counts: int, right_counts: int) -> None:

@@ -59,7 +59,9 @@ class Wheel:
     turned_mm: float = 0.0
     gain: float = 0.7  # mm/s for a permille
     blocked: bool = False
-    encoder: int = 1  # counts forward; -1: connected the wrong way round, 0: not connected
+    encoder: int = (
+        1  # counts forward; -1: connected the wrong way round, 0: not connected, 2: phase B is broken
+    )
 
     def turn(self, permille: int, seconds: float) -> None:
         target = 0.0 if self.blocked else self.gain * permille
@@ -68,7 +70,8 @@ class Wheel:
 
     @property
     def counts(self) -> int:
-        return self.encoder * int(self.turned_mm / (6.283 * 33.0 / COUNTS_PER_TURN))
+        counts = int(self.turned_mm / (6.283 * 33.0 / COUNTS_PER_TURN))
+        return counts % 2 if self.encoder == 2 else self.encoder * counts
 
 
 class Firmware:

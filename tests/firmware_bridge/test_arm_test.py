@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ def bridge_to(line: BenchLine, chassis: Chassis = CHASSIS) -> SerialBridge:
     return bridge
 
 
-def checks(line: BenchLine, max_reverse_v: float = CHASSIS.max_reverse_v) -> list[Check]:
-    return list(arm_test(bridge_to(line), CHASSIS.track_m, max_reverse_v, line.sleep))
+def checks(line: BenchLine, chassis: Chassis = CHASSIS) -> list[Check]:
+    return list(arm_test(bridge_to(line, chassis), chassis, line.sleep))
 
 
 def test_right_wheels_pass(line: BenchLine) -> None:
@@ -45,7 +46,7 @@ def test_right_wheels_pass(line: BenchLine) -> None:
 
 
 def test_a_robot_that_must_not_reverse_does_not(line: BenchLine) -> None:
-    assert [check.name for check in checks(line, max_reverse_v=0.0)] == [
+    assert [check.name for check in checks(line, replace(CHASSIS, max_reverse_v=0.0))] == [
         "forward",
         "turn left",
         "turn right",
@@ -61,13 +62,41 @@ def test_an_encoder_the_wrong_way_round_ends_it(line: BenchLine) -> None:
     assert line.bench.state().power == (0, 0)
 
 
-@pytest.mark.parametrize("wheel", [{"blocked": True}, {"encoder": 0}])
-def test_a_wheel_that_does_not_count_fails_it(line: BenchLine, wheel: dict[str, int]) -> None:
+@pytest.mark.parametrize("wheel", [{"blocked": True}, {"encoder": 0}, {"encoder": 2}])
+def test_a_wheel_that_does_not_count_ends_it(line: BenchLine, wheel: dict[str, int]) -> None:
     line.bench.wheel(True, **wheel)  # type: ignore[arg-type]
-    found = checks(line)
-    assert found[0].passed is False
-    assert found[0].remark in ("wrong: right", "bench: latched: stalled")
+    [found] = checks(line)
+    assert found.passed is False
+    assert found.remark == "bench: latched: stalled"
     assert line.bench.state().power == (0, 0)
+
+
+def test_a_robot_that_must_be_slow_is_driven_slowly(line: BenchLine) -> None:
+    found = {check.name: check for check in checks(line, replace(CHASSIS, max_v=0.05, max_w=0.5))}
+    forward, left = found["forward"].expected_m, found["turn left"].expected_m
+    assert forward is not None
+    assert left is not None
+    assert forward[0] < 0.07
+    assert abs(left[0]) < 0.05
+
+
+class StuckOn(SerialBridge):
+    """Its motor driver does not do what the firmware tells it: the encoders go on."""
+
+    extra_m = 0.0
+
+    def telemetry(self) -> Telemetry:
+        self.extra_m += 0.02
+        found = super().telemetry()
+        wheels = found.wheels_m or (0.0, 0.0)
+        return replace(found, wheels_m=(wheels[0] + self.extra_m, wheels[1]))
+
+
+def test_wheels_that_go_on_after_the_deadman_are_found(line: BenchLine) -> None:
+    bridge = StuckOn("bench", CHASSIS, opened=lambda device, baud: line, clock=line.now)
+    bridge.connect()
+    last = list(arm_test(bridge, CHASSIS, line.sleep))[-1]
+    assert (last.name, last.passed, last.remark) == ("falls silent", False, "the wheels still turn")
 
 
 class Obedient:
@@ -106,7 +135,7 @@ class Obedient:
 
 def test_exchanged_encoders_and_a_deadman_that_does_not_work_are_found() -> None:
     bridge = Obedient()
-    found = {check.name: check for check in arm_test(bridge, CHASSIS.track_m, 0.15, bridge.pass_time)}
+    found = {check.name: check for check in arm_test(bridge, CHASSIS, bridge.pass_time)}
     assert found["forward"].passed
     assert found["turn left"].remark == "wrong: left and right"
     assert found["falls silent"].remark == "it still obeyed: its deadman does not work"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_bridge.simulator.avr_bench import POWER_ON, WATCHDOG, AvrBench
+from firmware_bridge.simulator.avr_bench import EXTERNAL, POWER_ON, WATCHDOG, AvrBench
 from firmware_bridge.simulator.faults import FAULTS, MS, Computer, drill
 from firmware_bridge.wire import (
     PROTOCOL,
@@ -102,15 +102,18 @@ def test_a_computer_that_goes_on_is_no_fault(bench: AvrBench, monkeypatch: pytes
 def test_a_disarmed_motor_driver_is_in_standby(computer: Computer) -> None:
     computer.start()
     drive_for(computer, 0.3, Drive(150, 0))
+    assert computer.bench.state().enabled
     asked(computer, Disarm())
     computer.bench.run(MS)
     assert computer.bench.state().power == (0, 0)
+    assert not computer.bench.state().enabled
 
 
 @pytest.mark.parametrize(
     ("spoil", "fault", "within_s"),
     [
         (lambda bench: bench.wheel(False, encoder=0), Latched.STALLED, 1.2),
+        (lambda bench: bench.wheel(False, encoder=2), Latched.STALLED, 1.2),
         (lambda bench: bench.wheel(True, blocked=True), Latched.STALLED, 1.2),
         (lambda bench: bench.wheel(True, encoder=-1), Latched.RUNAWAY, 0.6),
     ],
@@ -138,7 +141,8 @@ def test_a_firmware_that_hangs_is_reset_and_says_so(computer: Computer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "why"), [(POWER_ON, Reset.POWER_ON), (WATCHDOG, Reset.WATCHDOG), (0, Reset.EXTERNAL)]
+    ("flags", "why"),
+    [(POWER_ON, Reset.POWER_ON), (WATCHDOG, Reset.WATCHDOG), (EXTERNAL, Reset.EXTERNAL), (0, Reset.UNKNOWN)],
 )
 def test_it_says_why_it_started(computer: Computer, flags: int, why: Reset) -> None:
     computer.bench.reset(flags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -110,21 +111,29 @@ def test_a_command_between_ticks_counts_from_when_it_came(firmware: Firmware, of
     assert DEADMAN_US - TICK_US < firmware.now_us - fed_us <= DEADMAN_US
 
 
-FEEDS_NOTHING = {
-    "silence": lambda firmware: b"",
-    "poll": lambda firmware: encode(Poll(), 60_000),
-    "counters": lambda firmware: encode(ReadCounters(), 60_000),
-    "noise": lambda firmware: random.Random(1).randbytes(40),
-    "a wrong checksum": lambda firmware: bytes((*encode(Drive(300, 0), 60_000)[:-2], 1, 0)),
-    "the same frame again": lambda firmware: encode(Drive(300, 0), 101),
-    "an old frame": lambda firmware: encode(Drive(300, 0), 90),
-    "half a frame": lambda firmware: encode(Drive(300, 0), 60_000)[:7],
-    "too fast": lambda firmware: encode(Drive(501, 0), 102),
-    "too fast backwards": lambda firmware: encode(Drive(-151, 0), 102),
-    "turning too fast": lambda firmware: encode(Drive(0, -2501), 102),
-    "the smallest number": lambda firmware: encode(Drive(-0x8000, -0x8000), 102),
-    "arming again": lambda firmware: encode(Arm(firmware.session), 102),
+FEEDS_NOTHING: dict[str, Callable[[Firmware, int], bytes]] = {
+    # given the next number
+    "silence": lambda firmware, number: b"",
+    "poll": lambda firmware, number: encode(Poll(), number),
+    "counters": lambda firmware, number: encode(ReadCounters(), number),
+    "noise": lambda firmware, number: random.Random(number).randbytes(40),
+    "a wrong checksum": lambda firmware, number: spoiled(encode(Drive(300, 0), number)),
+    "the same frame again": lambda firmware, number: encode(Drive(300, 0), 101),
+    "an old frame": lambda firmware, number: encode(Drive(300, 0), 90),
+    "half a frame": lambda firmware, number: encode(Drive(300, 0), number)[:7] + b"\0",
+    "too fast": lambda firmware, number: encode(Drive(501, 0), number),
+    "too fast backwards": lambda firmware, number: encode(Drive(-151, 0), number),
+    "turning too fast": lambda firmware, number: encode(Drive(0, -2501), number),
+    "the smallest number": lambda firmware, number: encode(Drive(-0x8000, -0x8000), number),
+    "arming again": lambda firmware, number: encode(Arm(firmware.session), number),
 }
+
+
+def spoiled(frame: bytes) -> bytes:
+    """The frame with a bit of its velocity changed."""
+    changed = bytearray(frame)
+    changed[5] ^= 0x04
+    return bytes(changed)
 
 
 @pytest.mark.parametrize("what", FEEDS_NOTHING)
@@ -134,8 +143,10 @@ def test_only_an_accepted_command_feeds_the_deadman(firmware: Firmware, what: st
     fed_us = firmware.now_us
     firmware.tick(2)
     assert is_moving(firmware)
+    number = 101
     while is_moving(firmware):
-        firmware.hear(FEEDS_NOTHING[what](firmware))
+        number += 1
+        firmware.hear(FEEDS_NOTHING[what](firmware, number))
         firmware.tick()
         assert firmware.now_us - fed_us <= DEADMAN_US
 
@@ -242,6 +253,21 @@ def test_clearing_needs_the_session(firmware: Firmware) -> None:
     assert firmware.ask(ClearFaults(firmware.session + 1)).result == Result.NO_SESSION
     assert firmware.state is State.FAULT
     assert firmware.ask(ClearFaults(firmware.session)).result == Result.OK
+
+
+def test_what_was_sent_before_a_stop_comes_too_late(firmware: Firmware) -> None:
+    firmware.armed()
+    firmware.ask(Disarm(), 200)
+    assert firmware.ask(Arm(firmware.session), 199).result == Result.OLD_SEQUENCE
+    assert firmware.state is State.DISARMED
+
+
+@pytest.mark.parametrize("request_", [Disarm(), EmergencyStop(), ReadCounters(), Poll()])
+def test_every_request_takes_its_number(firmware: Firmware, request_: Message) -> None:
+    firmware.greet()
+    firmware.ask(request_, 500)
+    assert firmware.ask(Poll(), 500).result == Result.OLD_SEQUENCE
+    assert firmware.ask(Poll(), 501).result == Result.OK
 
 
 def test_clearing_disarms_what_drives(firmware: Firmware) -> None:

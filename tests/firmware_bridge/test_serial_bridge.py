@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from firmware_bridge import NEUTRAL, BridgeError, Command
-from firmware_bridge.serial_bridge import Chassis, SerialBridge
+from firmware_bridge.serial_bridge import Chassis, SerialBridge, differences
 from firmware_bridge.wire import PROTOCOL, Reset
 
 pytest.importorskip("serial", reason="pip install 'edge-wm[serial]'")
@@ -152,9 +152,11 @@ def test_a_velocity_that_is_not_finite_is_not_sent(
     bridge.arm()
     bridge.apply(Command(0.3, 0.0))
     board.wait_until(moving)
+    fed = [line for line in board.said if line.startswith("fed")]
     with pytest.raises(BridgeError, match="not finite"):
         bridge.apply(command)
     board.wait_until(at_rest)
+    assert fed == [line for line in board.said if line.startswith("fed")]
 
 
 def test_a_computer_that_falls_silent_is_stopped_and_told_why(bridge: SerialBridge, board: Board) -> None:
@@ -339,6 +341,55 @@ class NoisyLine:
         self._thread.join()
         for end in (self._board, self._ours, self._theirs):
             os.close(end)
+
+
+def test_a_velocity_too_large_for_any_number_is_clamped(bridge: SerialBridge) -> None:
+    bridge.arm()
+    assert bridge.apply(Command(1e306, 0.0)) == Command(0.5, 0.0)
+
+
+def test_stopping_in_the_middle_of_another_request_ends_that(bridge: SerialBridge) -> None:
+    """As a signal handler does: what was asked is not asked again, and so does not arm what was stopped."""
+    link = bridge._link
+    assert link is not None
+    line = link._line
+
+    class Interrupted:
+        """Calls ``stop`` while the answer to the first request is waited for."""
+
+        in_waiting = 0
+        done = False
+
+        def write(self, data: bytes) -> int | None:
+            return line.write(data)
+
+        def read(self, size: int = 1) -> bytes:
+            if not self.done:
+                self.done = True
+                bridge.stop()
+            return line.read(size)
+
+    link._line = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(BridgeError, match="Arm was abandoned: the motors were stopped meanwhile"):
+        bridge.arm()
+    link._line = line
+    assert not bridge.telemetry().armed
+
+
+def test_calls_before_connecting_are_refused(board: Board) -> None:
+    bridge = SerialBridge(board.device, CHASSIS)
+    for call in (bridge.arm, bridge.telemetry, lambda: bridge.apply(NEUTRAL)):
+        with pytest.raises(BridgeError, match="not connected"):
+            call()
+    bridge.stop()
+    bridge.close()
+
+
+def test_a_deadman_that_takes_too_long_is_refused(bridge: SerialBridge) -> None:
+    assert bridge.identity is not None
+    patient = bridge.identity._replace(deadman_ms=501)
+    assert list(differences(CHASSIS, patient)) == ["its deadman of 0.501 s is longer than 0.5 s: reflash it"]
+    assert not differences(CHASSIS, bridge.identity)
 
 
 def test_a_noisy_line_costs_repetitions_and_nothing_else(board: Board) -> None:

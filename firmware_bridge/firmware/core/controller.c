@@ -10,7 +10,7 @@ void controller_init(controller_t *controller, const robot_t *robot, uint8_t por
     controller->robot = robot;
     controller->port = port;
     controller->reset = reset;
-    safety_init(&controller->safety, robot);
+    safety_init(&controller->safety, robot, motion_fits(robot));
     motion_init(&controller->motion, robot);
 }
 
@@ -141,7 +141,7 @@ static void greet(controller_t *controller, uint32_t now_us)
     wire_hello_t hello;
     wire_read_hello(controller->frame.fields, &hello);
     /* Differs from the last one, and from that before a reset as far as the time does. */
-    const uint16_t session = (uint16_t)(controller->safety.session + 1U + (uint16_t)(now_us >> 4));
+    const uint16_t session = (uint16_t)(controller->safety.session + 1U + (uint16_t)((now_us >> 4) & 0x7FFFU));
     safety_hello(&controller->safety, hello.protocol, controller->frame.sequence, session);
     set_power(controller);
     identify(controller);
@@ -159,10 +159,10 @@ static uint8_t drive(controller_t *controller, uint32_t now_us)
 }
 
 /* The requests that a new sequence number is needed for. */
-static uint8_t obey_new(controller_t *controller, uint32_t now_us)
+static uint8_t obey_new(controller_t *controller, bool is_new, uint32_t now_us)
 {
     uint8_t result = RESULT_OK;
-    if (controller->safety.in_session && (!safety_is_new(&controller->safety, controller->frame.sequence))) {
+    if (!is_new) {
         result = RESULT_OLD_SEQUENCE;
     } else if (controller->frame.type == WIRE_ARM) {
         result = safety_arm(&controller->safety, wire_get_u16(controller->frame.fields), now_us);
@@ -178,6 +178,9 @@ static uint8_t obey_new(controller_t *controller, uint32_t now_us)
 
 static void answer(controller_t *controller, uint32_t now_us)
 {
+    /* Every request takes its number, so that what was sent before it comes too late. */
+    const bool is_new
+        = (!controller->safety.in_session) || safety_is_new(&controller->safety, controller->frame.sequence);
     switch (controller->frame.type) {
     case WIRE_HELLO:
         greet(controller, now_us);
@@ -198,7 +201,7 @@ static void answer(controller_t *controller, uint32_t now_us)
         break;
     }
     default: {
-        const uint8_t result = obey_new(controller, now_us);
+        const uint8_t result = obey_new(controller, is_new, now_us);
         set_power(controller);
         report(controller, result, now_us);
         break;

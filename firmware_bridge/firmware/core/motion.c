@@ -5,15 +5,34 @@
 #define PER_MILLI 1000
 #define TWO_PI_MILLI 6283           /* 2 pi, in thousandths */
 
-/* Numbers from outside are clamped to these first, so that no product below overflows. */
-#define MOST_COUNTS_A_TICK 10000
+/* Numbers from outside are clamped first, so that no product below overflows; motion_fits looks at those of the robot. */
 #define MOST_ERROR_UMPS 10000000
+#define LONGEST_TICK_MS 200U
+#define LONGEST_STALL_MS 10000U
 #define MOST_INTEGRAL_UM 500000     /* a motor whose integral asks for more is at its end anyway */
+#define STALLED_SHARE 8             /* a wheel that turns less than this part of its way is stalled */
 
 void motion_init(motion_t *motion, const robot_t *robot)
 {
     const motion_t at_reset = { .robot = robot };
     *motion = at_reset;
+}
+
+/* Way for one count of an encoder, in thousandths of a um. */
+static int32_t way_of_count(const robot_t *robot)
+{
+    return (TWO_PI_MILLI * (int32_t)robot->wheel_radius_um) / (int32_t)robot->counts_per_turn;
+}
+
+bool motion_fits(const robot_t *robot)
+{
+    const uint32_t half_track_um = robot->track_um / 2U;
+    return (half_track_um > 0U) && (((uint32_t)INT32_MAX / half_track_um) > (uint32_t)robot->max_w_mradps)
+        && (robot->wheel_radius_um > 0U) && (((uint32_t)INT32_MAX / (uint32_t)TWO_PI_MILLI) > robot->wheel_radius_um)
+        && (robot->tick_ms > 0U) && (robot->tick_ms <= LONGEST_TICK_MS) && (robot->full_speed_mmps > 0)
+        && (robot->max_v_mmps >= 0) && (robot->max_reverse_mmps >= 0) && (robot->max_w_mradps >= 0)
+        && (robot->max_wheel_mmps > 0) && (robot->stall_ms <= LONGEST_STALL_MS) && (robot->deadman_ms > robot->tick_ms)
+        && ((robot->counts_per_turn == 0U) || (way_of_count(robot) > 0));
 }
 
 static int32_t magnitude(int32_t number)
@@ -62,13 +81,20 @@ bool motion_want(motion_t *motion, int16_t v_mmps, int16_t w_mradps)
     return too_fast;
 }
 
+/* Judge a wheel anew from here on. */
+static void begin_way(wheel_t *wheel)
+{
+    wheel->judged_um = 0;
+    wheel->judged_counts = wheel->counts;
+}
+
 static void rest_wheel(wheel_t *wheel)
 {
     wheel->wanted_umps = 0;
     wheel->integral_um = 0;
     wheel->permille = 0;
-    wheel->stalled_ms = 0U;
     wheel->runaway_ms = 0U;
+    begin_way(wheel);
 }
 
 void motion_rest(motion_t *motion)
@@ -98,20 +124,48 @@ static int32_t ramped(int32_t now, int32_t wanted, int32_t faster_by, int32_t sl
     return next * sign;
 }
 
+/* Counts from one reading of an encoder to the next, which wrap. */
+static int32_t counts_since(int32_t now, int32_t then, int32_t limit)
+{
+    const uint32_t difference = (uint32_t)now - (uint32_t)then;
+    return clamped((int32_t)difference, limit);
+}
+
+/* Whether a wheel stayed behind on the last stretch of its way, which is the longer, the faster it should turn: it needs time to get
+ * going.  Net counts: those of an encoder with a broken phase go back and forth. */
+static bool is_stalled(const robot_t *robot, wheel_t *wheel, int32_t most_counts)
+{
+    bool stalled = false;
+    const int32_t added_um = (wheel->wanted_umps / PER_MILLI) * (int32_t)robot->tick_ms;
+    const bool turns_back = ((added_um < 0) && (wheel->judged_um > 0)) || ((added_um > 0) && (wheel->judged_um < 0));
+    if ((added_um == 0) || turns_back) {
+        begin_way(wheel);
+    }
+    wheel->judged_um += added_um;
+    const int32_t stretch_um = ((int32_t)robot->stall_mm * PER_MILLI)
+        + ((magnitude(wheel->wanted_umps) / PER_MILLI) * (int32_t)robot->stall_ms);
+    if (magnitude(wheel->judged_um) >= stretch_um) {
+        const int32_t counts = counts_since(wheel->counts, wheel->judged_counts, most_counts);
+        const int32_t turned_um = (counts * way_of_count(robot)) / PER_MILLI;
+        stalled = magnitude(turned_um) < (magnitude(wheel->judged_um) / STALLED_SHARE);
+        begin_way(wheel);
+    }
+    return stalled;
+}
+
 static uint16_t measure(const robot_t *robot, wheel_t *wheel, int32_t counts)
 {
-    const uint32_t difference = (uint32_t)counts - (uint32_t)wheel->counts;    /* counts wrap */
-    const int32_t turned = clamped((int32_t)difference, MOST_COUNTS_A_TICK);
     uint16_t faults = 0U;
-    wheel->counts = counts;
-    if (robot->counts_per_turn != 0U) {
-        /* Thousandths of a um a count; divided by ms that makes um/s. */
-        const int32_t step = (TWO_PI_MILLI * (int32_t)robot->wheel_radius_um) / (int32_t)robot->counts_per_turn;
-        wheel->speed_umps = (turned * step) / (int32_t)robot->tick_ms;
+    if (robot->counts_per_turn == 0U) {
+        wheel->counts = counts;
+    } else {
+        const int32_t way = way_of_count(robot);
+        const int32_t most_counts = INT32_MAX / way;
+        const int32_t turned = counts_since(counts, wheel->counts, most_counts);
+        wheel->counts = counts;
+        wheel->speed_umps = (turned * way) / (int32_t)robot->tick_ms;   /* thousandths of a um in a ms are um/s */
 
-        const bool stands = (turned == 0) && (magnitude(wheel->permille) >= robot->stall_permille);
-        wheel->stalled_ms = stands ? (uint16_t)(wheel->stalled_ms + robot->tick_ms) : 0U;
-        if (wheel->stalled_ms >= robot->stall_ms) {
+        if (is_stalled(robot, wheel, most_counts)) {
             faults |= FAULT_STALLED;
         }
         const bool opposite = ((wheel->speed_umps < 0) && (wheel->wanted_umps > 0))
@@ -144,7 +198,7 @@ static void power(const robot_t *robot, wheel_t *wheel, int32_t wanted_umps)
         const int32_t ahead = ((wanted_umps / PER_MILLI) * MOTION_FULL_PERMILLE) / robot->full_speed_mmps;
         int32_t permille = ahead + ((wanted_umps > 0) ? robot->dead_zone_permille : -robot->dead_zone_permille);
         if (robot->counts_per_turn != 0U) {
-            const int32_t error_umps = clamped(wanted_umps - wheel->speed_umps, MOST_ERROR_UMPS);
+            const int32_t error_umps = clamped(wanted_umps - clamped(wheel->speed_umps, MOST_ERROR_UMPS), MOST_ERROR_UMPS);
             const int32_t added_um = (error_umps * (int32_t)robot->tick_ms) / PER_MILLI;
             const int32_t integral_um = clamped(wheel->integral_um + added_um, MOST_INTEGRAL_UM);
             permille += ((error_umps / PER_MILLI) * robot->gain_p) / PER_MILLI;

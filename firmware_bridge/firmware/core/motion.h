@@ -16,7 +16,8 @@ typedef struct {
     int32_t wanted_umps;        /* on the ramp */
     int32_t integral_um;        /* of the error of the speed: distance that the wheel lags behind */
     int16_t permille;           /* power */
-    uint16_t stalled_ms;
+    int32_t judged_um;          /* way that it should have turned since it was judged last */
+    int32_t judged_counts;      /* where its encoder was then */
     uint16_t runaway_ms;
 } wheel_t;
 
@@ -31,6 +32,9 @@ typedef struct {
 } motion_t;
 
 void motion_init(motion_t *motion, const robot_t *robot);
+
+/* Whether no product or quotient below can overflow for this robot. */
+bool motion_fits(const robot_t *robot);
 
 /* Ask for a velocity.  Returns whether it had to be slowed down on its arc, as a wheel cannot turn so fast. */
 bool motion_want(motion_t *motion, int16_t v_mmps, int16_t w_mradps);

@@ -22,8 +22,8 @@ const robot_t ROBOT = {
     .dead_zone_permille = 60,
     .gain_p = 400,
     .gain_i = 2000,
-    .stall_permille = 400,
-    .stall_ms = 500U,
+    .stall_mm = 30U,
+    .stall_ms = 120U,
     .runaway_mmps = 80,
     .runaway_ms = 200U
 };

@@ -18,7 +18,7 @@ typedef struct {
     uint16_t angular_accel_mradps2;
     uint16_t angular_decel_mradps2;
 
-    uint16_t deadman_ms;            /* motors off this long after the last accepted Drive, or up to one tick before */
+    uint16_t deadman_ms;            /* motors off this long and a tick after the last accepted Drive */
     uint16_t tick_ms;               /* period of the control tick */
     uint16_t late_tick_ms;          /* two ticks this far apart are a fault of the firmware itself */
 
@@ -26,8 +26,8 @@ typedef struct {
     int16_t dead_zone_permille;     /* power at which the wheel begins to turn */
     int16_t gain_p;                 /* permille for an error of 1 m/s */
     int16_t gain_i;                 /* permille for an error of 1 m/s that lasted 1 s */
-    int16_t stall_permille;         /* more power than this for stall_ms without one encoder count is a fault */
-    uint16_t stall_ms;
+    uint16_t stall_mm;              /* of a way so long, and of what it should turn in stall_ms beside, a wheel must */
+    uint16_t stall_ms;              /* turn an eighth at least: else a fault */
     int16_t runaway_mmps;           /* turning faster than this against the command for runaway_ms is a fault */
     uint16_t runaway_ms;
 } robot_t;

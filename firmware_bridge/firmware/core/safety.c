@@ -5,16 +5,19 @@
 #define HALF_OF_ALL_SEQUENCES 0x8000U
 #define US_PER_MS ((uint32_t)1000U)
 
-void safety_init(safety_t *safety, const robot_t *robot)
-{
-    const safety_t at_reset = { .robot = robot, .state = STATE_DISARMED };
-    *safety = at_reset;
-}
-
 static void latch(safety_t *safety, uint16_t fault)
 {
     safety->faults |= fault;
     safety->state = STATE_FAULT;
+}
+
+void safety_init(safety_t *safety, const robot_t *robot, bool fits)
+{
+    const safety_t at_reset = { .robot = robot, .state = STATE_DISARMED };
+    *safety = at_reset;
+    if (!fits) {
+        latch(safety, FAULT_MISBUILT);
+    }
 }
 
 /* Never leaves a fault: only a cleared one is gone. */
@@ -92,8 +95,8 @@ uint8_t safety_clear(safety_t *safety, uint16_t session)
     } else if (safety->button) {
         result = RESULT_BUTTON_PRESSED;
     } else {
-        safety->faults = 0U;
-        safety->state = STATE_DISARMED;
+        safety->faults &= FAULT_MISBUILT;
+        disarm(safety);
     }
     return result;
 }

@@ -21,7 +21,8 @@ typedef struct {
     uint16_t deadman_trips;
 } safety_t;
 
-void safety_init(safety_t *safety, const robot_t *robot);
+/* `fits` is whether the firmware can calculate with the numbers of this robot: else it never arms. */
+void safety_init(safety_t *safety, const robot_t *robot, bool fits);
 
 /* A computer says Hello: disarm, and begin a session if it speaks the same protocol. */
 void safety_hello(safety_t *safety, uint32_t protocol, uint16_t sequence, uint16_t session);

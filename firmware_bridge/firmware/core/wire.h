@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Hash of the definition: both ends must have the same. */
-#define WIRE_PROTOCOL 0xA0F88E46UL
+#define WIRE_PROTOCOL 0xB3A3EF5EUL
 
 /* What the microcontroller may do with the motors. */
 #define STATE_DISARMED 0U /* motors off; the state after every reset */
@@ -15,14 +15,15 @@
 /* Bits of `faults`, latched until they are cleared. */
 #define FAULT_DEADMAN 1U /* no accepted Drive for deadman_ms while armed */
 #define FAULT_EMERGENCY_STOP 2U /* the button was pressed, or EmergencyStop came */
-#define FAULT_STALLED 4U /* a wheel was driven hard and its encoder stood still: blocked, or the encoder is not connected */
+#define FAULT_STALLED 4U /* a wheel turned less than an eighth of the way that it should have: blocked, or a wire of its encoder is broken */
 #define FAULT_RUNAWAY 8U /* a wheel turned against its command: motor or encoder are connected the wrong way round */
 #define FAULT_TICK_OVERRUN 16U /* the control tick came late: the firmware itself is not keeping its deadlines */
+#define FAULT_MISBUILT 32U /* it was built for a robot whose numbers it cannot calculate with; nothing clears it */
 
 /* What became of a request. */
 #define RESULT_OK 0U /* done */
 #define RESULT_OLD_SEQUENCE 1U /* its number is not newer than the last: repeated or delayed, and ignored */
-#define RESULT_NO_SESSION 2U /* no Hello with the right protocol came since the reset, or it names another session */
+#define RESULT_NO_SESSION 2U /* Arm and ClearFaults: no Hello with the right protocol came since the reset, or it names another session */
 #define RESULT_NOT_ARMED 3U /* Drive is for an armed robot */
 #define RESULT_FAULT_LATCHED 4U /* a fault must be cleared first */
 #define RESULT_BUTTON_PRESSED 5U /* the emergency-stop button is still pressed */
@@ -33,6 +34,7 @@
 #define RESET_EXTERNAL 1U /* the reset pin, as when a port of an Arduino is opened */
 #define RESET_BROWN_OUT 2U /* the supply fell too low */
 #define RESET_WATCHDOG 3U /* the firmware hung */
+#define RESET_UNKNOWN 4U /* a boot loader has cleared the reason */
 
 static inline uint8_t wire_get_u8(const uint8_t *from)
 {
@@ -132,7 +134,7 @@ typedef struct {
     uint16_t session; /* names the session that this `Hello` began */
     uint8_t reset; /* `Reset` */
     uint8_t port; /* 1 ATmega328P, 2 RP2040, 255 host */
-    uint16_t deadman_ms; /* motors are off this long after the last accepted Drive, or up to one tick before */
+    uint16_t deadman_ms; /* motors are off this long and one tick after the last accepted Drive, and not sooner than one tick before */
     uint16_t tick_ms; /* period of the control tick */
     uint32_t track_um; /* between the contact points of the wheels */
     uint32_t wheel_radius_um; /* of both wheels */

@@ -181,15 +181,17 @@ static void listen(void)
 
 static uint8_t reset_cause(uint8_t flags)
 {
-    uint8_t cause = RESET_EXTERNAL;
+    uint8_t cause = RESET_UNKNOWN;
     if ((flags & BIT(WDRF)) != 0U) {
         cause = RESET_WATCHDOG;
     } else if ((flags & BIT(PORF)) != 0U) {
         cause = RESET_POWER_ON;
     } else if ((flags & BIT(BORF)) != 0U) {
         cause = RESET_BROWN_OUT;
+    } else if ((flags & BIT(EXTRF)) != 0U) {
+        cause = RESET_EXTERNAL;
     } else {
-        /* the reset pin */
+        /* A boot loader has looked at them, and cleared them. */
     }
     return cause;
 }
