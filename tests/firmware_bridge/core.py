@@ -39,6 +39,14 @@ def library(path: Path) -> ctypes.CDLL:
         ctypes.c_int32,
         ctypes.c_uint8,
     ]
+    found.shim_rebuild.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
+        ctypes.c_int16,
+        ctypes.c_uint16,
+        ctypes.c_int16,
+    ]
     found.shim_state.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32)]
     found.shim_decode.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
     found.shim_encode.argtypes = [
@@ -91,6 +99,12 @@ class Firmware:
 
     def close(self) -> None:
         self._shim.shim_free(self._handle)
+
+    def rebuild(
+        self, *, track_um: int, radius_um: int, max_w_mradps: int, tick_ms: int, full_speed: int
+    ) -> None:
+        """Build it for another robot, and reset it."""
+        self._shim.shim_rebuild(self._handle, track_um, radius_um, max_w_mradps, tick_ms, full_speed)
 
     def hear(self, received: bytes) -> list[tuple[int, Message]]:
         """Put bytes on its line; what it answers."""

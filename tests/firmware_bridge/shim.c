@@ -13,6 +13,8 @@ void shim_free(shim_t *shim);
 int shim_receive(shim_t *shim, const uint8_t *bytes, int size, uint32_t now_us, uint8_t *line);
 void shim_tick(shim_t *shim, uint32_t now_us, int32_t left, int32_t right, uint8_t button);
 void shim_state(const shim_t *shim, int32_t *to);
+void shim_rebuild(shim_t *shim, uint32_t track_um, uint32_t wheel_radius_um, int16_t max_w_mradps, uint16_t tick_ms,
+    int16_t full_speed_mmps);
 int shim_decode(const uint8_t *bytes, int size, uint8_t *frames, int capacity);
 int shim_encode(uint8_t type, uint16_t sequence, const uint8_t *fields, int size, uint8_t *line);
 
@@ -52,7 +54,19 @@ void shim_tick(shim_t *shim, uint32_t now_us, int32_t left, int32_t right, uint8
     controller_tick(&shim->controller, &inputs);
 }
 
-/* State, faults, power left and right, integral left. */
+/* The same firmware, built for another robot and reset. */
+void shim_rebuild(shim_t *shim, uint32_t track_um, uint32_t wheel_radius_um, int16_t max_w_mradps, uint16_t tick_ms,
+    int16_t full_speed_mmps)
+{
+    shim->robot.track_um = track_um;
+    shim->robot.wheel_radius_um = wheel_radius_um;
+    shim->robot.max_w_mradps = max_w_mradps;
+    shim->robot.tick_ms = tick_ms;
+    shim->robot.full_speed_mmps = full_speed_mmps;
+    controller_init(&shim->controller, &shim->robot, 255U, RESET_POWER_ON);
+}
+
+/* State, faults, power left and right. */
 void shim_state(const shim_t *shim, int32_t *to)
 {
     to[0] = shim->controller.safety.state;

@@ -299,6 +299,34 @@ def test_a_pause_before_arming_is_none(firmware: Firmware) -> None:
     assert firmware.state is State.ARMED
 
 
+SOUND = {"track_um": 150_000, "radius_um": 33_000, "max_w_mradps": 2_500, "tick_ms": 5, "full_speed": 700}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"track_um": 0},
+        {"track_um": 1_720_000},  # its rim's speed at max_w is beyond 32 bits
+        {"max_w_mradps": -1},
+        {"radius_um": 0},
+        {"radius_um": 342_000},
+        {"tick_ms": 0},
+        {"tick_ms": 201},
+        {"full_speed": 0},
+    ],
+)
+def test_built_for_a_robot_that_it_cannot_calculate_with_it_never_arms(
+    firmware: Firmware, change: dict[str, int]
+) -> None:
+    firmware.rebuild(**SOUND | change)
+    firmware.greet()
+    assert (firmware.state, firmware.faults) == (State.FAULT, Fault.MISBUILT)
+    assert firmware.ask(ClearFaults(firmware.session)).result == Result.OK
+    assert firmware.ask(Arm(firmware.session)).result == Result.FAULT_LATCHED
+    firmware.rebuild(**SOUND)
+    firmware.armed()
+
+
 def test_every_session_has_another_name(firmware: Firmware) -> None:
     names = []
     for _ in range(50):
