@@ -124,7 +124,7 @@ def command_latency(folder: Path, commands: int) -> dict[str, float]:
         bench.run(PERIOD_US)
         spent_ms.append((bench.state().powered_us - sent_us) / 1000.0)
     bench.close()
-    p50, p99, most = np.percentile(spent_ms, (50, 99, 100))
+    p50, p99, most = (float(ms) for ms in np.percentile(spent_ms, (50, 99, 100)))
     return {"n": commands, "p50": p50, "p99": p99, "max": most}
 
 

@@ -200,7 +200,10 @@ def drill(bench: AvrBench, fault: str, chance: random.Random) -> Drill:
     computer = Computer(bench, chance)
     computer.start()
     bench.run(chance.randrange(PERIOD_US))
-    assert bench.state().neutral_us is None, "the wheels should turn"
+    velocity = computer.velocity()
+    while bench.state().neutral_us is not None:  # on the way from forward to backward
+        computer.command(velocity)
+        bench.run(chance.randrange(PERIOD_US))
     began_us = bench.state().now_us
     off_us: int | None = None
     again = False
