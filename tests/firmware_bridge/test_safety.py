@@ -58,8 +58,43 @@ def test_another_protocol_or_session_does_not_arm(firmware: Firmware, protocol: 
     assert firmware.state is State.DISARMED
 
 
-def test_without_a_hello_it_does_not_arm(firmware: Firmware) -> None:
-    assert firmware.ask(Arm(0)).result == Result.NO_SESSION
+@pytest.mark.parametrize("request_", [Arm(0), ClearFaults(0)])
+def test_without_a_hello_it_does_not_arm_nor_forget(firmware: Firmware, request_: Message) -> None:
+    firmware.ask(EmergencyStop())
+    assert firmware.ask(request_).result == Result.NO_SESSION
+    assert firmware.faults == Fault.EMERGENCY_STOP
+
+
+@pytest.mark.parametrize("size", [0, 3, 5])
+def test_a_frame_of_another_length_than_its_type_has_is_dropped(
+    firmware: Firmware, shim: ctypes.CDLL, size: int
+) -> None:
+    firmware.armed()
+    line = ctypes.create_string_buffer(64)
+    count = shim.shim_encode(3, 1000, bytes(size), size, line)  # a Drive
+    assert firmware.hear(line.raw[:count]) == []
+    assert firmware.ask(ReadCounters()).damaged == 1
+
+
+def test_it_says_what_it_was_built_for(firmware: Firmware) -> None:
+    identity = firmware.greet()
+    assert (identity.protocol, identity.port, identity.deadman_ms, identity.tick_ms) == (
+        PROTOCOL,
+        255,
+        200,
+        5,
+    )
+    assert (identity.track_um, identity.wheel_radius_um, identity.counts_per_turn) == (150_000, 33_000, 1440)
+    assert (identity.max_v_mmps, identity.max_reverse_mmps, identity.max_w_mradps) == (500, 150, 2500)
+    assert (identity.accel_mmps2, identity.decel_mmps2) == (2000, 4000)
+    assert (identity.angular_accel_mradps2, identity.angular_decel_mradps2) == (20_000, 40_000)
+
+
+def test_it_remembers_the_longest_tick(firmware: Firmware) -> None:
+    firmware.tick(2)
+    firmware.tick(us=12_000)
+    firmware.tick(2)
+    assert firmware.ask(ReadCounters()).worst_tick_us == 12_000
 
 
 def test_a_recorded_session_does_not_arm_it_again(firmware: Firmware) -> None:
