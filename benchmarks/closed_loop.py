@@ -50,9 +50,8 @@ class WorldSet(NamedTuple):
 
 OURS, FLOAT = Contestant("world-model"), Contestant("world-model", "fp32")
 REACTIVE, STRAIGHT = Contestant("reactive"), Contestant("straight")
-HEAD = Contestant(
-    "policy-head", "fp32"
-)  # at its best: int8 is off by more in the head than in what the planner reads
+# The head at its best: int8 is off by more in it than in what the planner reads.
+HEAD = Contestant("policy-head", "fp32")
 SETS = {
     "rooms": WorldSet("rooms", 300, (OURS, FLOAT, REACTIVE, HEAD, STRAIGHT)),
     "rooms-hard": WorldSet("rooms-hard", 300, (OURS, FLOAT, REACTIVE, HEAD, STRAIGHT)),

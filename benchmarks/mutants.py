@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 from rich.progress import track
 
-from benchmarks.timing import machine, record
+from benchmarks.timing import record
 
 HERE = Path(__file__).parents[1]
 CORE = Path("firmware_bridge/firmware/core")
-MUTATED = (CORE / "safety.c", CORE / "controller.c", CORE / "frame.c")
+MUTATED = ("safety.c", "controller.c", "frame.c")
 TESTS = ("test_safety.py", "test_motion.py", "test_framing.py")
 RULES = ["universal.rules", "c_like.rules", "c.rules"]
 LEAST = 0.95
@@ -42,14 +42,14 @@ class Mutant(NamedTuple):
         now: what it says instead.
     """
 
-    file: Path
+    file: str
     line: int
     was: str
     now: str
 
     def source(self) -> str:
         """The file with the mistake."""
-        lines = (HERE / self.file).read_text().splitlines(keepends=True)
+        lines = _lines(self.file)
         return "".join([*lines[: self.line - 1], self.now, *lines[self.line :]])
 
 
@@ -59,41 +59,26 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true", help="every tenth, recorded nowhere")
     options = parser.parse_args()
+    if not _passes(MUTATED[0], "".join(_lines(MUTATED[0]))):
+        sys.exit("error: the tests fail without a mistake: run  make test ARGS=tests/firmware_bridge")
+    mutants = [mutant for file in MUTATED for mutant in different(file)][:: 10 if options.quick else 1]
     with ThreadPoolExecutor(options.jobs) as pool:
-        if (
-            _survives(
-                Mutant(MUTATED[0], 1, *[(HERE / MUTATED[0]).read_text().splitlines(keepends=True)[0]] * 2)
-            )
-            is False
-        ):
-            sys.exit("error: the tests fail without a mistake: run  make test ARGS=tests/firmware_bridge")
-        mutants = [mutant for file in MUTATED for mutant in different(file)]
-        mutants = mutants[:: 10 if options.quick else 1]
-        survived = list(track(pool.map(_survives, mutants), description="mutants", total=len(mutants)))
-    survivors = [mutant for mutant, lives in zip(mutants, survived, strict=True) if lives]
+        tried = pool.map(lambda mutant: _passes(mutant.file, mutant.source()), mutants)
+        passed = list(track(tried, description="mutants", total=len(mutants)))
+    survivors = [mutant for mutant, lives in zip(mutants, passed, strict=True) if lives]
     for mutant in survivors:
-        print(f"{mutant.file.name}:{mutant.line}: {mutant.was.strip()}  ->  {mutant.now.strip()}")
+        print(f"{mutant.file}:{mutant.line}: {mutant.was.strip()}  ->  {mutant.now.strip()}")
     killed = 1.0 - len(survivors) / len(mutants)
     if not options.quick:
-        told = [
-            {
-                "file": mutant.file.name,
-                "line": mutant.line,
-                "was": mutant.was.strip(),
-                "now": mutant.now.strip(),
-            }
-            for mutant in survivors
-        ]
-        record(
-            "mutants", {"machine": machine(), "mutants": len(mutants), "killed": killed, "survivors": told}
-        )
+        told = [mutant._asdict() for mutant in survivors]
+        record("mutants", {"mutants": len(mutants), "killed": killed, "survivors": told})
     print(f"RESULT mutants={len(mutants)} killed={killed:.3f} survivors={len(survivors)}")
     sys.exit(killed < LEAST)
 
 
-def different(file: Path) -> Iterator[Mutant]:
+def different(file: str) -> Iterator[Mutant]:
     """Mutants of a file that compile, and to another program than the file and than each other."""
-    lines = (HERE / file).read_text().splitlines(keepends=True)
+    lines = _lines(file)
     from universalmutator.mutator import mutants_regexp
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -107,6 +92,10 @@ def different(file: Path) -> Iterator[Mutant]:
             yield mutant
 
 
+def _lines(file: str) -> list[str]:
+    return (HERE / CORE / file).read_text().splitlines(keepends=True)
+
+
 def _compiled(source: str) -> bytes | None:
     """The object code; None if it does not compile."""
     with tempfile.TemporaryDirectory() as folder:
@@ -116,14 +105,14 @@ def _compiled(source: str) -> bytes | None:
         return output.read_bytes() if done.returncode == 0 else None
 
 
-def _survives(mutant: Mutant) -> bool:
-    """Whether all tests pass with it."""
+def _passes(file: str, source: str) -> bool:
+    """Whether all tests pass with this in place of the file."""
     with tempfile.TemporaryDirectory() as folder:
         for part in ("firmware_bridge", "tests/firmware_bridge", "pyproject.toml"):
-            source, target = HERE / part, Path(folder) / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-        (Path(folder) / mutant.file).write_text(mutant.source())
+            original, copy = HERE / part, Path(folder) / part
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(original, copy) if original.is_dir() else shutil.copy(original, copy)
+        (Path(folder) / CORE / file).write_text(source)
         tests = [f"tests/firmware_bridge/{name}" for name in TESTS]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
         try:
