@@ -59,6 +59,7 @@ EXTRA_OF = {
     "onnx": "export",
     "onnxscript": "export",
     "torch": "export",
+    "serial": "serial",
 }
 """The extra that installs an optional library, by the library's import name."""
 

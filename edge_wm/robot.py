@@ -15,7 +15,7 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.paths import shipped
 from edge_wm.toml_file import checked, read_table
-from firmware_bridge.serial_bridge import Chassis
+from firmware_bridge.chassis import Chassis
 
 DEFAULT_ROBOT = shipped("boards", "robots", "sim.toml")
 """Robot file of the simulated robot."""
@@ -65,7 +65,8 @@ class Bridge(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         kind: selects the driver: ``sim``, the motors of the simulated robot, or ``simavr``, the real firmware in a simulated processor between
             the two.
-        device: its port, e.g. ``/dev/ttyACM0``; of ``simavr``, the folder where ``make firmware`` put the firmware.
+        device: its port, e.g. ``/dev/ttyACM0``; of ``simavr``, the folder of the firmware and the simulated board, as
+            ``make -C firmware_bridge/firmware bench`` makes it.
     """
 
     kind: Name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from firmware_bridge.bridge import NEUTRAL, Bridge, BridgeError, Command
-from firmware_bridge.serial_bridge import LONGEST_DEADMAN_S, Chassis
+from firmware_bridge.chassis import LONGEST_DEADMAN_S, Chassis
 
 MOVEMENTS = {
     "forward": Command(0.1, 0.0),
@@ -52,10 +52,7 @@ def arm_test(bridge: Bridge, chassis: Chassis, sleep: Callable[[float], None]) -
     """
     try:
         for name, command in MOVEMENTS.items():
-            allowed = Command(
-                min(max(command.v, -chassis.max_reverse_v), chassis.max_v),
-                min(max(command.w, -chassis.max_w), chassis.max_w),
-            )
+            allowed = command.within(chassis.max_v, chassis.max_reverse_v, chassis.max_w)
             if allowed == NEUTRAL:
                 continue
             check = _movement(bridge, name, allowed, chassis.track_m, sleep)

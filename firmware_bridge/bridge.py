@@ -23,6 +23,10 @@ class Command:
     v: float
     w: float
 
+    def within(self, max_v: float, max_reverse_v: float, max_w: float) -> Command:
+        """The same velocity, each part clamped to its limit; all limits are positive."""
+        return Command(min(max(self.v, -max_reverse_v), max_v), min(max(self.w, -max_w), max_w))
+
 
 NEUTRAL = Command(0.0, 0.0)
 """The command of a robot at rest."""

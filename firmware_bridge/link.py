@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from firmware_bridge.bridge import BridgeError
 from firmware_bridge.framing import FrameReader, encode
@@ -40,16 +40,16 @@ class Line(Protocol):
         """Give the port back."""
 
 
-class Exchange:
-    """The answer to one request.
+class Exchange(NamedTuple):
+    """When a request was answered.
 
     Attributes:
         sent: seconds just before the request that was answered left.
         received: and when its answer had come.
     """
 
-    def __init__(self, sent: float, received: float) -> None:
-        self.sent, self.received = sent, received
+    sent: float
+    received: float
 
 
 class Link:
@@ -60,12 +60,11 @@ class Link:
         clock: seconds, monotonic.
 
     Attributes:
-        repeated: requests that had to be sent again.
         heard: bytes received.
     """
 
     def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
-        self.repeated = self.heard = 0
+        self.heard = 0
         self._line, self._clock = line, clock
         self._abandoned = 0
         self._reader = FrameReader()
@@ -75,11 +74,6 @@ class Link:
         except OSError as error:
             self.close()
             raise _gone(error) from error
-
-    @property
-    def damaged(self) -> int:
-        """Answers that came damaged."""
-        return self._reader.damaged
 
     def abandon(self) -> None:
         """Let a request that is being asked further down the stack fail: for what a signal handler asks in its place."""
@@ -109,10 +103,9 @@ class Link:
         abandoned = self._abandoned
         sent: dict[int, float] = {}
         try:
-            for number in range(tries):
+            for _ in range(tries):
                 if abandoned != self._abandoned:
                     break
-                self.repeated += number > 0
                 self._sequence = last = (self._sequence + 1) & 0xFFFF
                 sent[last] = self._clock()
                 self._line.write(encode(request, last))

@@ -10,9 +10,9 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
 
 from firmware_bridge.bridge import NEUTRAL, BridgeError, Command, Telemetry
+from firmware_bridge.chassis import Chassis, differences
 from firmware_bridge.clock_offset import ClockOffset
 from firmware_bridge.link import Line, Link, open_line
 from firmware_bridge.wire import (
@@ -34,14 +34,6 @@ BAUD = 115_200
 GREETING_S = 0.25
 GREETINGS = 12
 """An Arduino resets when its port is opened, and its boot loader keeps the line for up to two seconds."""
-SAME = 0.005
-"""Lengths may differ by this share: they were written down twice."""
-STARVED = 1.5
-"""The deadman must outlast this many ticks, so that one late command does not stop the robot."""
-
-LONGEST_DEADMAN_S = 0.5
-"""A robot that goes on for longer without its computer is not driven."""
-
 REFUSED = {
     Result.OLD_SEQUENCE: "it has heard a newer request: another program may be talking to it",
     Result.NO_SESSION: "it knows no session: it was reset, or another program has begun one",
@@ -49,37 +41,6 @@ REFUSED = {
     Result.BUTTON_PRESSED: "the emergency-stop button is pressed, or its wire is broken",
     Result.OUT_OF_RANGE: "the velocity is beyond its limits",
 }
-
-
-@dataclass(frozen=True)
-class Chassis:
-    """The robot as the computer knows it; SI units.
-
-    Attributes:
-        track_m: between the contact points of the wheels.
-        wheel_radius_m: of both.
-        max_v, max_reverse_v: m/s, both positive.
-        max_w: rad/s.
-        accel, decel: m/s^2.
-        angular_accel: rad/s^2, either way.
-        tick_s: seconds from one command to the next.
-    """
-
-    track_m: float
-    wheel_radius_m: float
-    max_v: float
-    max_reverse_v: float
-    max_w: float
-    accel: float
-    decel: float
-    angular_accel: float
-    tick_s: float
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            number = getattr(self, item.name)
-            if not (math.isfinite(number) and number >= 0.0):
-                raise BridgeError(f"{item.name} is {number}: it must be finite and not negative")
 
 
 class SerialBridge:
@@ -134,7 +95,8 @@ class SerialBridge:
 
     def arm(self) -> None:
         """Let commands reach the motors.  Raises BridgeError if a fault is latched or the button is pressed."""
-        self._obeyed(Arm(self._connected().session))
+        _, identity = self._connected()
+        self._obeyed(Arm(identity.session))
 
     def apply(self, command: Command) -> Command:
         """Send a velocity, within the firmware's limits.
@@ -147,14 +109,15 @@ class SerialBridge:
         """
         if not (math.isfinite(command.v) and math.isfinite(command.w)):
             raise BridgeError(f"a velocity that is not finite: {command}")
-        limits = self._connected()
-        v = min(max(command.v * 1000.0, -limits.max_reverse_mmps), limits.max_v_mmps)
-        w = min(max(command.w * 1000.0, -limits.max_w_mradps), limits.max_w_mradps)
-        return _in_force(self._obeyed(Drive(round(v), round(w))))
+        _, limits = self._connected()
+        allowed = command.within(
+            limits.max_v_mmps / 1000.0, limits.max_reverse_mmps / 1000.0, limits.max_w_mradps / 1000.0
+        )
+        return _in_force(self._obeyed(Drive(round(allowed.v * 1000.0), round(allowed.w * 1000.0))))
 
     def telemetry(self) -> Telemetry:
         """The newest report, no older than the last command; asked for if there is none yet."""
-        identity = self._connected()
+        _, identity = self._connected()
         status = self.status or self._obeyed(Poll())
         per_count = 0.0
         if identity.counts_per_turn:
@@ -193,15 +156,14 @@ class SerialBridge:
             raise BridgeError(f"{self._device}: {REFUSED[result]}")
         return status
 
-    def _connected(self) -> Identity:
+    def _connected(self) -> tuple[Link, Identity]:
         if self._link is None or self.identity is None:
             raise BridgeError(f"{self._device}: not connected")
-        return self.identity
+        return self._link, self.identity
 
     def _keep(self, request: Message) -> Status:
-        if self._link is None:
-            raise BridgeError(f"{self._device}: not connected")
-        self.status, exchange = self._link.ask(request, Status)
+        link, _ = self._connected()
+        self.status, exchange = link.ask(request, Status)
         self._clock.observe(exchange.sent, exchange.received, self.status.time_us)
         self._read_at, _ = self._clock.to_host(self.status.time_us - self.status.age_us)
         return self.status
@@ -244,35 +206,3 @@ def _in_force(status: Status) -> Command:
         if status.v_mmps or status.w_mradps
         else NEUTRAL
     )
-
-
-def differences(chassis: Chassis, identity: Identity) -> list[str]:
-    """Why this firmware must not drive this robot."""
-    found = []
-    for name, ours, theirs in (
-        ("track", chassis.track_m, identity.track_um * 1e-6),
-        ("wheel radius", chassis.wheel_radius_m, identity.wheel_radius_um * 1e-6),
-    ):
-        if not math.isclose(ours, theirs, rel_tol=SAME):
-            found.append(
-                f"its firmware was built for a {name} of {theirs:g} m, the robot has {ours:g} m: reflash it"
-            )
-    for name, ours, theirs in (
-        ("max_v", chassis.max_v, identity.max_v_mmps / 1000.0),
-        ("max_reverse_v", chassis.max_reverse_v, identity.max_reverse_mmps / 1000.0),
-        ("max_w", chassis.max_w, identity.max_w_mradps / 1000.0),
-        ("accel", chassis.accel, identity.accel_mmps2 / 1000.0),
-        ("decel", chassis.decel, identity.decel_mmps2 / 1000.0),
-        ("angular_accel", chassis.angular_accel, identity.angular_accel_mradps2 / 1000.0),
-        ("angular_accel", chassis.angular_accel, identity.angular_decel_mradps2 / 1000.0),
-    ):
-        if ours > theirs * (1.0 + 1e-6):
-            found.append(f"{name} {ours:g} is beyond the firmware's own {theirs:g}: lower it, or reflash")
-    deadman_s = identity.deadman_ms / 1000.0
-    if STARVED * chassis.tick_s > deadman_s:
-        found.append(
-            f"its deadman of {deadman_s:g} s does not outlast {STARVED:g} ticks of {chassis.tick_s:g} s: lower tick_s"
-        )
-    if deadman_s > LONGEST_DEADMAN_S:
-        found.append(f"its deadman of {deadman_s:g} s is longer than {LONGEST_DEADMAN_S:g} s: reflash it")
-    return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,10 +52,8 @@ def find_port() -> int:
 
     Exit code 0: there is one; 1: there is none.
     """
-    try:
-        from serial.tools.list_ports import comports
-    except ImportError:
-        raise BadInput("no serial ports without pyserial: run  pip install 'edge-wm[serial]'") from None
+    from serial.tools.list_ports import comports
+
     found = sorted((port.device, KNOWN.get(port.vid, port.description)) for port in comports() if port.vid)
     for device, what in found:
         click.echo(f"{device}  {what}")
@@ -73,23 +73,14 @@ def info(robot: Path, device: str | None, json_file: Path | None) -> int:
 
     Exit code 0: it answered; 2: it did not, or speaks another protocol.
     """
-    from firmware_bridge.bridge import BridgeError
-    from firmware_bridge.link import Link, open_line
-    from firmware_bridge.serial_bridge import BAUD, fault_names, greet
+    from firmware_bridge.serial_bridge import fault_names, greet
     from firmware_bridge.wire import Counters, Poll, ReadCounters, Reset, State, Status
 
-    port = device or _port_of(load_robot(robot), robot)
-    try:
-        link = Link(open_line(port, BAUD))
-        try:
-            before = _faults_before(link)
-            identity = greet(link, port)
-            status, _ = link.ask(Poll(), Status)
-            counters, _ = link.ask(ReadCounters(), Counters)
-        finally:
-            link.close()
-    except BridgeError as error:
-        raise BadInput(str(error)) from error
+    with _linked(robot, device) as (link, port):
+        before = _faults_before(link)
+        identity = greet(link, port)
+        status, _ = link.ask(Poll(), Status)
+        counters, _ = link.ask(ReadCounters(), Counters)
     facts = {
         **identity._asdict(),
         "protocol": f"{identity.protocol:08x}",
@@ -144,6 +135,43 @@ def arm_test(robot: Path, device: str | None, json_file: Path | None, wheels_up:
     return 1 if any(check.passed is False for check in found) else 0
 
 
+@command.command("clear-faults")
+@_robot
+@_device
+def clear_faults(robot: Path, device: str | None) -> int:
+    """Forget latched faults, once you know why they came.  The robot stays disarmed.
+
+    Exit code 0: none is latched any more; 1: one still is; 2: bad input.
+    """
+    from firmware_bridge.serial_bridge import fault_names, greet
+    from firmware_bridge.wire import ClearFaults, Result, Status
+
+    with _linked(robot, device) as (link, port):
+        status, _ = link.ask(ClearFaults(greet(link, port).session), Status)
+    if status.result == Result.BUTTON_PRESSED:
+        click.echo("the emergency-stop button is pressed, or its wire is broken")
+    click.echo(f"latched: {', '.join(fault_names(status.faults)) or 'none'}")
+    return 1 if status.faults else 0
+
+
+@contextmanager
+def _linked(robot: Path, device: str | None) -> Iterator[tuple[Link, str]]:
+    """A link to the port of the robot, and its name.  What goes wrong with it is bad input."""
+    from firmware_bridge.bridge import BridgeError
+    from firmware_bridge.link import Link, open_line
+    from firmware_bridge.serial_bridge import BAUD
+
+    port = device or _port_of(load_robot(robot), robot)
+    try:
+        link = Link(open_line(port, BAUD))
+        try:
+            yield link, port
+        finally:
+            link.close()
+    except BridgeError as error:
+        raise BadInput(str(error)) from error
+
+
 def _faults_before(link: Link) -> int:
     """Latched faults, before a new session forgets that of the deadman; none if nobody is there yet to say so."""
     from firmware_bridge.bridge import BridgeError
@@ -153,34 +181,6 @@ def _faults_before(link: Link) -> int:
         return link.ask(Poll(), Status)[0].faults
     except BridgeError:
         return 0
-
-
-@command.command("clear-faults")
-@_robot
-@_device
-def clear_faults(robot: Path, device: str | None) -> int:
-    """Forget latched faults, once you know why they came.  The robot stays disarmed.
-
-    Exit code 0: none is latched any more; 1: one still is; 2: bad input.
-    """
-    from firmware_bridge.bridge import BridgeError
-    from firmware_bridge.link import Link, open_line
-    from firmware_bridge.serial_bridge import BAUD, fault_names, greet
-    from firmware_bridge.wire import ClearFaults, Result, Status
-
-    port = device or _port_of(load_robot(robot), robot)
-    try:
-        link = Link(open_line(port, BAUD))
-        try:
-            status, _ = link.ask(ClearFaults(greet(link, port).session), Status)
-        finally:
-            link.close()
-    except BridgeError as error:
-        raise BadInput(str(error)) from error
-    if status.result == Result.BUTTON_PRESSED:
-        click.echo("the emergency-stop button is pressed, or its wire is broken")
-    click.echo(f"latched: {', '.join(fault_names(status.faults)) or 'none'}")
-    return 1 if status.faults else 0
 
 
 def _port_of(robot: Robot, file: Path) -> str:

@@ -41,10 +41,7 @@ class SimulatedBridge:
         if not self._armed:
             raise BridgeError("the simulated motors are disarmed: call arm() first")
         limits = self._limits
-        self.in_force = Command(
-            min(max(command.v, -limits.max_reverse_v), limits.max_v),
-            min(max(command.w, -limits.max_w), limits.max_w),
-        )
+        self.in_force = command.within(limits.max_v, limits.max_reverse_v, limits.max_w)
         return self.in_force
 
     def telemetry(self) -> Telemetry:

@@ -126,7 +126,7 @@ class Simulation:
             BadInput: the physics of the world diverges.
         """
         self._pending.append((self.time + self.imperfections.action_delay_s, command))
-        self._began = self._motion()
+        self._began = self._motion()  # observing has brought positions up to date since
         for _ in range(max(1, round(seconds / CONTACT_CHECK_S))):
             while self._pending and self._pending[0][0] <= self.time + 1e-9:
                 due = self._pending.popleft()[1]

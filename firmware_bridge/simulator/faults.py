@@ -24,12 +24,10 @@ class Drill(NamedTuple):
 
     Attributes:
         neutral_us: from the last command that was accepted until neither motor had power; None if one had power at the end.
-        after_fault_us: from the fault until then.
         again: the motors had power again afterwards, while nothing was right.
     """
 
     neutral_us: int | None
-    after_fault_us: int | None
     again: bool
 
 
@@ -218,6 +216,4 @@ def drill(bench: AvrBench, fault: str, chance: random.Random) -> Drill:
         computer.step += 1
         if fault not in ONCE:
             FAULTS[fault](computer)
-    if off_us is None:
-        return Drill(None, None, again)
-    return Drill(off_us - computer.accepted_us, off_us - began_us, again)
+    return Drill(None if off_us is None else off_us - computer.accepted_us, again)

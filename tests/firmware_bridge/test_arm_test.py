@@ -13,7 +13,8 @@ from edge_wm import cli
 from edge_wm.robot import chassis_of, load_robot
 from firmware_bridge.arm_test import MOVEMENTS, Check, arm_test
 from firmware_bridge.bridge import Command, Telemetry
-from firmware_bridge.serial_bridge import Chassis, SerialBridge
+from firmware_bridge.chassis import Chassis
+from firmware_bridge.serial_bridge import SerialBridge
 from firmware_bridge.simulator.avr_bench import AvrBench, BenchLine
 from tests.firmware_bridge.test_serial_bridge import Board
 

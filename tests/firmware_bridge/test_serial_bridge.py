@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from firmware_bridge import NEUTRAL, BridgeError, Command
-from firmware_bridge.serial_bridge import Chassis, SerialBridge, differences
+from firmware_bridge.chassis import Chassis, differences
+from firmware_bridge.serial_bridge import SerialBridge
 from firmware_bridge.wire import PROTOCOL, Reset
 
 pytest.importorskip("serial", reason="pip install 'edge-wm[serial]'")
