@@ -10,10 +10,15 @@
 #   make closed-loop  what a robot achieves: every policy on test worlds, paired (hours; QUICK=1: a few episodes)
 #   make sweep        how much computation the trained model needs: success against the size of a plan, on validation worlds
 #                     (after make model; hours; QUICK=1: a few episodes of two sizes, recorded nowhere)
-#   make firmware     the microcontroller's program, into build/firmware, checked against MISRA C (needs gcc-avr avr-libc cppcheck)
+#   make firmware     the microcontrollers' programs, into build/firmware, checked against MISRA C
+#                     (needs gcc-avr avr-libc gcc-arm-none-eabi libnewlib-arm-none-eabi cppcheck)
 #   make hil          that program in the loop, in a simulated processor: rooms driven through it, and everything done to it that can go
-#                     wrong between computer and motors (needs libsimavr-dev libelf-dev too; QUICK=1: the short form, recorded nowhere)
+#                     wrong between computer and motors, and to a real process that drives it (needs libsimavr-dev libelf-dev too;
+#                     QUICK=1: the short form, recorded nowhere)
+#   make guard        the watchdog of the PCA9685 bridge: hosts killed and stopped at random moments (QUICK=1: recorded nowhere)
+#   make fuzz         noise and mutated frames for both ends of the serial line (needs clang libclang-rt-14-dev or newer; QUICK=1)
 #   make mutants      mistakes in the firmware's safety decisions: do its tests notice? (QUICK=1: every tenth, recorded nowhere)
+#   make emulated-linux  drivers of chips on a real kernel's I2C buses, in an emulated machine (needs qemu-system-x86)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
 # ARGS='…' passes options on: make demo ARGS='--seed 3', make test ARGS='-k planner'.
@@ -21,7 +26,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil mutants lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants emulated-linux lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -68,6 +73,15 @@ firmware:
 hil: $(VENV)/.test $(VENV)/.gl
 	$(MAKE) --no-print-directory -C firmware_bridge/firmware bench
 	$(BIN)/python -m benchmarks.hil $(if $(QUICK),--quick) $(ARGS)
+
+guard: $(VENV)/.test
+	$(BIN)/python -m benchmarks.guard $(if $(QUICK),--quick) $(ARGS)
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m benchmarks.fuzz $(if $(QUICK),--quick) $(ARGS)
+
+emulated-linux: $(VENV)/.test
+	$(BIN)/python -m tests.emulated_linux -- $(ARGS)
 
 mutants: $(VENV)/.mutants
 	$(BIN)/python -m benchmarks.mutants $(if $(QUICK),--quick) $(ARGS)
@@ -123,10 +137,10 @@ UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --pytho
 CUDA := ^(cuda|nvidia|triton)\b
 TIDY := sed -E "s/python_full_version < '3.14' and //; s/( and| ;) python_full_version < '3.14'//"
 lock: $(VENV)/.uv
-	$(UV) pyproject.toml --upgrade --extra sim --extra litert --extra serial --extra dev --extra export | grep -vE '$(CUDA)' | $(TIDY) > requirements/export.txt
-	$(UV) pyproject.toml --extra sim --extra litert --extra serial --extra dev -c requirements/export.txt | $(TIDY) > requirements/test.txt
+	$(UV) pyproject.toml --upgrade --extra sim --extra litert --extra serial --extra i2c --extra mavlink --extra dev --extra export | grep -vE '$(CUDA)' | $(TIDY) > requirements/export.txt
+	$(UV) pyproject.toml --extra sim --extra litert --extra serial --extra i2c --extra mavlink --extra dev -c requirements/export.txt | $(TIDY) > requirements/test.txt
 	$(UV) pyproject.toml --extra sim -c requirements/export.txt | $(TIDY) > requirements/demo.txt
-	$(UV) pyproject.toml --extra sim --extra serial --extra dev --extra bench -c requirements/export.txt | grep -vE '$(CUDA)' | $(TIDY) > requirements/bench.txt
+	$(UV) pyproject.toml --extra sim --extra serial --extra i2c --extra mavlink --extra dev --extra bench -c requirements/export.txt | grep -vE '$(CUDA)' | $(TIDY) > requirements/bench.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from msgspec import Meta, Struct
 
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
+from edge_wm.output_file import write_atomically
 from edge_wm.paths import shipped
+from edge_wm.robot_bridge import BridgeTable, DifferentialTable, DriveTable, why_not
 from edge_wm.toml_file import checked, read_table
 from firmware_bridge.chassis import Chassis
 
@@ -57,20 +59,6 @@ class Sensors(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Name
     camera: Camera
     range: RangeRing
-
-
-class Bridge(Struct, frozen=True, forbid_unknown_fields=True):
-    """The link to the actuators.
-
-    Attributes:
-        kind: selects the driver: ``sim``, the motors of the simulated robot, or ``simavr``, the real firmware in a simulated processor between
-            the two.
-        device: its port, e.g. ``/dev/ttyACM0``; of ``simavr``, the folder of the firmware and the simulated board, as
-            ``make -C firmware_bridge/firmware bench`` makes it.
-    """
-
-    kind: Name
-    device: str | None = None
 
 
 class Geometry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,16 +116,21 @@ class Supervision(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Robot(Struct, frozen=True, forbid_unknown_fields=True):
-    """One robot: board + sensors + bridge + geometry, with its limits and rates."""
+    """One robot: board + sensors + bridge + geometry, with its limits and rates.
+
+    Attributes:
+        drive: the motors; the simulated robot and an autopilot know their own.
+    """
 
     name: Name
     board: Board
     sensors: Sensors
-    bridge: Bridge
+    bridge: BridgeTable
     geometry: Geometry
     limits: Limits
     rates: Rates
     supervisor: Supervision = Supervision()
+    drive: DriveTable | None = None
 
     @property
     def stopping_distance_m(self) -> float:
@@ -155,6 +148,8 @@ def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
     """
     path = Path(path)
     table = read_table(path, "robot file")
+    for key, kinds in (("bridge", BridgeTable), ("drive", DriveTable)):
+        _refuse_unknown_kind(table.get(key), key, kinds, path)
     board = load_board(_board_file(path, table.get("board")))
     # The board is named in the robot file and described in its own: put the description where the name was.
     robot = checked({**table, "board": board}, Robot, path)
@@ -164,8 +159,8 @@ def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
 
 
 def chassis_of(robot: Robot) -> Chassis:
-    """What a bridge compares the firmware at its other end with."""
-    limits = robot.limits
+    """The robot as its bridge knows it."""
+    limits, drive = robot.limits, robot.drive
     return Chassis(
         track_m=robot.geometry.track_m,
         wheel_radius_m=robot.geometry.wheel_radius_m,
@@ -176,7 +171,41 @@ def chassis_of(robot: Robot) -> Chassis:
         decel=limits.decel,
         angular_accel=limits.angular_accel,
         tick_s=robot.rates.tick_s,
+        trims=(drive.left.trim, drive.right.trim) if isinstance(drive, DifferentialTable) else (1.0, 1.0),
     )
+
+
+def amend_robot(path: Path, numbers: Mapping[str, float]) -> None:
+    """Write numbers into a robot file; everything else in it stays as it is, comments too.
+
+    Args:
+        path: of the file.
+        numbers: by key, such as ``drive.left.trim``; their tables must be there.
+
+    Raises:
+        BadInput: the file would no longer hold together, or cannot be written; it is as it was then.
+    """
+    import tomlkit
+
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    for key, number in numbers.items():
+        *tables, name = key.split(".")
+        table: Any = document
+        for part in tables:
+            table = table[part]
+        table[name] = number
+    text = tomlkit.dumps(document).encode()
+    trial = path.with_name(f"{path.stem}.trial{path.suffix}")
+    try:
+        write_atomically(trial, text)
+        load_robot(trial)
+        write_atomically(path, text)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+    except BadInput as error:
+        raise BadInput(str(error).replace(str(trial), str(path))) from error
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def load_board(path: str | Path) -> Board:
@@ -198,10 +227,18 @@ def _board_file(robot_file: Path, board: object) -> Path:
     return known[board]
 
 
+def _refuse_unknown_kind(table: object, key: str, kinds: object, path: Path) -> None:
+    kind = table.get("kind") if isinstance(table, dict) else None
+    known = [choice.__struct_config__.tag for choice in get_args(kinds)]
+    if isinstance(kind, str) and kind not in known:
+        raise BadInput(f"{path}: {key}.kind: no driver for {kind!r}; there is {', '.join(known)}")
+
+
 def _contradictions(robot: Robot) -> Iterator[tuple[str, str]]:
     """Yield (key, what is wrong) for values that are each possible but cannot hold together."""
     geometry, limits, supervisor = robot.geometry, robot.limits, robot.supervisor
     radius, tick, reach = geometry.radius_m, robot.rates.tick_s, robot.sensors.range.reach_m
+    yield from why_not(robot.bridge, robot.drive, chassis_of(robot))
     if geometry.track_m > 2 * radius:
         yield (
             "geometry.track_m",

@@ -11,8 +11,8 @@ from firmware_bridge.bridge import BridgeError
 if TYPE_CHECKING:
     from firmware_bridge.wire import Identity
 
-SAME = 0.005
-"""Lengths may differ by this share: they were written down twice."""
+SAME = 0.0005
+"""Lengths may differ by this share: the firmware has them in whole micrometres."""
 STARVED = 1.5
 """The deadman must outlast this many ticks, so that one late command does not stop the robot."""
 
@@ -26,12 +26,13 @@ class Chassis:
 
     Attributes:
         track_m: between the contact points of the wheels.
-        wheel_radius_m: of both.
+        wheel_radius_m: of both, by their drawing.
         max_v, max_reverse_v: m/s, both positive.
         max_w: rad/s.
         accel, decel: m/s^2.
         angular_accel: rad/s^2, either way.
         tick_s: seconds from one command to the next.
+        trims: metres that the left and the right wheel make for each that they should by ``wheel_radius_m``.
     """
 
     track_m: float
@@ -43,12 +44,14 @@ class Chassis:
     decel: float
     angular_accel: float
     tick_s: float
+    trims: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            number = getattr(self, item.name)
-            if not (math.isfinite(number) and number >= 0.0):
-                raise BridgeError(f"{item.name} is {number}: it must be finite and not negative")
+            value = getattr(self, item.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if not (math.isfinite(number) and number >= 0.0):
+                    raise BridgeError(f"{item.name} is {value}: it must be finite and not negative")
 
 
 def differences(chassis: Chassis, identity: Identity) -> list[str]:
@@ -56,7 +59,8 @@ def differences(chassis: Chassis, identity: Identity) -> list[str]:
     found = []
     for name, ours, theirs in (
         ("track", chassis.track_m, identity.track_um * 1e-6),
-        ("wheel radius", chassis.wheel_radius_m, identity.wheel_radius_um * 1e-6),
+        ("left wheel radius", chassis.wheel_radius_m * chassis.trims[0], identity.left_radius_um * 1e-6),
+        ("right wheel radius", chassis.wheel_radius_m * chassis.trims[1], identity.right_radius_um * 1e-6),
     ):
         if not math.isclose(ours, theirs, rel_tol=SAME):
             found.append(

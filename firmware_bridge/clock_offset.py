@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-DRIFT = 100e-6
-"""Most that an uncorrected crystal and the computer's clock run apart, s/s."""
+DRIFT = 5e-3
+"""Most that the two clocks run apart, s/s: an Uno and a Nano have a ceramic resonator of 0.5 %."""
 WRAP_US = 1 << 32
 
 
@@ -42,7 +42,14 @@ class ClockOffset:
         """
         self._remote_us = self._unwrapped(remote_us)
         offset = (sent + received) / 2.0 - self._remote_us * 1e-6
-        self._exchanges.append(_Exchange(received, offset, (received - sent) / 2.0))
+        error = (received - sent) / 2.0
+        if self._exchanges:
+            before, wrong = self._best(received)
+            if (
+                abs(offset - before) > error + wrong
+            ):  # one of the clocks has jumped: what was so before counts no more
+                self._exchanges.clear()
+        self._exchanges.append(_Exchange(received, offset, error))
 
     def to_host(self, remote_us: int) -> tuple[float, float]:
         """The computer's time of a moment of the microcontroller's clock.
@@ -58,10 +65,17 @@ class ClockOffset:
         """
         if not self._exchanges:
             raise ValueError("no exchange has been observed")
-        now = self._exchanges[-1].received
-        best = min(self._exchanges, key=lambda exchange: exchange.error + DRIFT * (now - exchange.received))
-        error = best.error + DRIFT * (now - best.received)
-        return self._unwrapped(remote_us) * 1e-6 + best.offset, error
+        offset, error = self._best(self._exchanges[-1].received)
+        return self._unwrapped(remote_us) * 1e-6 + offset, error
+
+    def _best(self, now: float) -> tuple[float, float]:
+        """The narrowest offset at a moment of the computer's clock, and how wrong it may be."""
+        grown = [
+            (exchange.error + DRIFT * abs(now - exchange.received), exchange.offset)
+            for exchange in self._exchanges
+        ]
+        error, offset = min(grown)
+        return offset, error
 
     def _unwrapped(self, remote_us: int) -> int:
         """The moment nearest to the last one."""

@@ -57,7 +57,7 @@ class Link:
 
     Args:
         line: an open port.
-        clock: seconds, monotonic.
+        clock: seconds, monotonic.  If it goes back all the same, what is being asked is asked again.
 
     Attributes:
         heard: bytes received.
@@ -114,6 +114,11 @@ class Link:
                     received = self._line.read(max(1, self._line.in_waiting))
                     now = self._clock()
                     self.heard += len(received)
+                    if (
+                        now < sent[last]
+                    ):  # the clock went back: the deadline is too far away, and no exchange so far has a length
+                        sent.clear()
+                        break
                     for sequence, message in self._reader.feed(received):
                         taken = sequence == last if newest else sequence in sent
                         if taken and isinstance(message, answer):

@@ -34,6 +34,7 @@ BAUD = 115_200
 GREETING_S = 0.25
 GREETINGS = 12
 """An Arduino resets when its port is opened, and its boot loader keeps the line for up to two seconds."""
+FRESH_S = 0.15
 REFUSED = {
     Result.OLD_SEQUENCE: "it has heard a newer request: another program may be talking to it",
     Result.NO_SESSION: "it knows no session: it was reset, or another program has begun one",
@@ -116,18 +117,17 @@ class SerialBridge:
         return _in_force(self._obeyed(Drive(round(allowed.v * 1000.0), round(allowed.w * 1000.0))))
 
     def telemetry(self) -> Telemetry:
-        """The newest report, no older than the last command; asked for if there is none yet."""
+        """The newest report; a new one is asked for if the last is older than ``FRESH_S``, which nothing that drives finds."""
         _, identity = self._connected()
-        status = self.status or self._obeyed(Poll())
-        per_count = 0.0
-        if identity.counts_per_turn:
-            per_count = 2.0 * math.pi * identity.wheel_radius_um * 1e-6 / identity.counts_per_turn
+        status = self.status
+        if status is None or self._monotonic() - self._read_at > FRESH_S:
+            status = self._obeyed(Poll())
         return Telemetry(
             time=self._read_at,
             armed=status.state == State.ARMED,
             applied=_in_force(status),
             faults=fault_names(status.faults),
-            wheels_m=(status.left_counts * per_count, status.right_counts * per_count) if per_count else None,
+            wheels_m=_turned(identity, status) if identity.counts_per_turn else None,
             battery_v=status.battery_mv / 1000.0 if status.battery_mv else None,
         )
 
@@ -198,6 +198,15 @@ def greet(link: Link, device: str) -> Identity:
 def fault_names(faults: int) -> tuple[str, ...]:
     """The latched faults, in words."""
     return tuple(str(fault.name).lower().replace("_", " ") for fault in Fault if fault & faults)
+
+
+def _turned(identity: Identity, status: Status) -> tuple[float, float]:
+    """Metres that the wheels have turned."""
+    per_count = 2.0 * math.pi * 1e-6 / identity.counts_per_turn
+    return (
+        status.left_counts * per_count * identity.left_radius_um,
+        status.right_counts * per_count * identity.right_radius_um,
+    )
 
 
 def _in_force(status: Status) -> Command:

@@ -6,7 +6,7 @@ import struct
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-PROTOCOL = 0xB3A3EF5E
+PROTOCOL = 0x515BE929
 """Hash of the definition: both ends must have the same."""
 
 
@@ -135,8 +135,10 @@ class Identity(NamedTuple):
     """Period of the control tick."""
     track_um: int
     """Between the contact points of the wheels."""
-    wheel_radius_um: int
-    """Of both wheels."""
+    left_radius_um: int
+    """That the left wheel rolls on."""
+    right_radius_um: int
+    """And the right one."""
     counts_per_turn: int
     """Of an encoder, for one turn of the wheel; 0 if there are none."""
     max_v_mmps: int
@@ -177,7 +179,7 @@ class Status(NamedTuple):
     right_counts: int
     """Of the right encoder."""
     left_permille: int
-    """Output to the left motor, of full power."""
+    """Output to the left motor, of full power, forward positive."""
     right_permille: int
     """Output to the right motor."""
     battery_mv: int
@@ -226,7 +228,7 @@ LAYOUTS: dict[int, tuple[type[Message], struct.Struct]] = {
     6: (ClearFaults, struct.Struct("<H")),
     7: (Poll, struct.Struct("<")),
     8: (ReadCounters, struct.Struct("<")),
-    129: (Identity, struct.Struct("<IHBBHHIIHhhhHHHH")),
+    129: (Identity, struct.Struct("<IHBBHHIIIHhhhHHHH")),
     130: (Status, struct.Struct("<BBHIHhhiihhH")),
     131: (Counters, struct.Struct("<IIIIHHH")),
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_wm.drive.bridges import bridge_of
 from edge_wm.errors import BadInput
 from edge_wm.paths import shipped
 from edge_wm.robot import DEFAULT_ROBOT, load_board, load_robot
+from firmware_bridge.bridge import Command
 
 
 @pytest.fixture
@@ -165,3 +168,109 @@ def test_any_text_is_refused_with_one_line(tmp_path_factory: pytest.TempPathFact
 def test_the_stopping_distance_is_reaction_plus_braking() -> None:
     robot = load_robot()
     assert robot.stopping_distance_m == pytest.approx(0.5 * 0.15 + 0.5**2 / (2 * 2.0))
+
+
+# --- [bridge] and [drive] --------------------------------------------------------------------------------------------
+
+
+def tables_in_docs() -> list[tuple[str, str]]:
+    found = []
+    for page in ("bridges.md", "pca9685.md", "mavlink.md"):
+        text = (Path(__file__).parents[1] / "docs" / page).read_text()
+        found += [
+            (f"{page}-{i}", block) for i, block in enumerate(re.findall(r"```toml\n(.*?)```", text, re.S))
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("name", "block"), tables_in_docs(), ids=lambda value: value if "-" in value else "")
+def test_what_the_pages_show_is_a_robot_file(robot_file: Path, name: str, block: str) -> None:
+    text = robot_file.read_text()
+    if "[bridge]" in block:
+        text = text.replace('[bridge]\nkind = "sim"\n', "")
+    if "backward_us" not in block and "esc" in block:
+        text = text.replace("max_reverse_v = 0.15", "max_reverse_v = 0.0")
+    robot_file.write_text(text + "\n" + block)
+    robot = load_robot(robot_file)
+    if "[bridge]" in block:
+        bridge_of(robot, robot_file)  # can be made, and is not connected
+    if "[drive]" in block:
+        assert robot.drive is not None
+
+
+DRIVE = """
+[drive]
+kind = "differential"
+left = { full_speed = 0.7 }
+right = { full_speed = 0.7 }
+"""
+CAR = """
+[drive]
+kind = "ackermann"
+wheelbase_m = 0.2
+max_angle = 0.4
+motor = { full_speed = 2.0 }
+"""
+CHIP = """
+[bridge]
+kind = "pca9685"
+bus = 1
+"""
+MOTORS = "pwm_hz = 1000\nleft = { forward = 1, backward = 0 }\nright = { forward = 2, backward = 3 }\n"
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ('[bridge]\nkind = "canbus"\n', "bridge.kind: no driver for 'canbus'; there is sim, simavr, serial"),
+        ('[bridge]\nkind = "sim"\n[drive]\nkind = "tracked"\n', "drive.kind: no driver for 'tracked'"),
+        ('[bridge]\nkind = "serial"\nbuad = 9600\n', "bridge: object contains unknown field `buad`"),
+        ('[bridge]\nkind = "mavlink"\n', "bridge: object missing required field `device`"),
+        ('[bridge]\nkind = "serial"\n' + CAR, "drive.kind: the firmware drives two wheels side by side"),
+        (
+            '[bridge]\nkind = "serial"\n' + DRIVE.replace("0.7", "0.5"),
+            "bridge: max_v 0.5 m/s is beyond 0.428571 m/s, six sevenths of the slower motor's full_speed",
+        ),
+        (
+            '[bridge]\nkind = "serial"\n[bridge.firmware]\ndeadman_s = 0.6\n' + DRIVE,
+            "bridge.firmware.deadman_s: expected `float` <= 0.5",
+        ),
+        (CHIP + MOTORS, "bridge: a PCA9685 needs left and right with a [drive] of kind 'differential'"),
+        (CHIP + MOTORS + CAR, "bridge: a PCA9685 needs left and right"),
+        (CHIP + MOTORS.replace("backward = 3", "backward = 1") + DRIVE, "bridge: channel 1 is used twice"),
+        (
+            CHIP + MOTORS.replace("backward = 3", "backward = 16") + DRIVE,
+            "bridge.right.backward: expected `int` <= 15",
+        ),
+        (CHIP + MOTORS.replace("1000", "2000") + DRIVE, "bridge: pwm_hz is 2000"),
+        (CHIP + "address = 0x70\n" + MOTORS + DRIVE, "bridge: address is 0x70"),
+        (CHIP + "deadman_s = 0.1\n" + MOTORS + DRIVE, "bridge: deadman_s is 0.1: it must be"),
+        (DRIVE.replace("0.7 }", "0.7, trim = 3.0 }"), "drive.left.trim: expected `float` <= 2.0"),
+        (DRIVE.replace("0.7 }", "0.7, dead_zone = 1.0 }"), "drive.left.dead_zone: expected `float` < 1.0"),
+    ],
+)
+def test_a_bridge_or_a_drive_that_cannot_be_is_refused(robot_file: Path, tables: str, said: str) -> None:
+    text = robot_file.read_text()
+    if "[bridge]" in tables:
+        text = text.replace('[bridge]\nkind = "sim"\n', "")
+    robot_file.write_text(text + tables)
+    with pytest.raises(BadInput) as refused:
+        load_robot(robot_file)
+    assert f"{robot_file}: {said}" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["sim", "simavr"])
+def test_a_simulated_robot_has_no_real_bridge(kind: str) -> None:
+    file = shipped("boards", "robots", "sim.toml" if kind == "sim" else "sim-avr.toml")
+    with pytest.raises(BadInput, match="the motors are simulated"):
+        bridge_of(load_robot(file), file)
+
+
+def test_a_recording_lies_beside_the_robot_file(robot_file: Path) -> None:
+    spoil(robot_file, '[bridge]\nkind = "sim"', '[bridge]\nkind = "recorded"\nfile = "ticks.jsonl"')
+    (robot_file.parent / "ticks.jsonl").write_text('{"command": [0.1, 0.0], "applied": [0.05, 0.0]}\n')
+    bridge = bridge_of(load_robot(robot_file), robot_file)
+    bridge.connect()
+    bridge.arm()
+    assert bridge.apply(Command(0.1, 0.0)) == Command(0.05, 0.0)

@@ -1,21 +1,21 @@
-"""``edge-wm bridge``: find the microcontroller, ask it who it is, and try its wheels."""
+"""``edge-wm bridge``: find what moves the robot, ask it who it is, and watch it.  What turns wheels is in ``bridge_setup.py``."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edge_wm.commands.output_option import OutputFile
-from edge_wm.errors import BadInput
+from edge_wm.commands.bridge_options import connected, device_option, json_option, linked, robot_option
+from edge_wm.commands.bridge_setup import arm_test, calibrate, flash
 from edge_wm.output_file import write_json
-from edge_wm.robot import DEFAULT_ROBOT, Robot, chassis_of, load_robot
+from edge_wm.robot import load_robot
 
 if TYPE_CHECKING:
+    from firmware_bridge.bridge import Telemetry
     from firmware_bridge.link import Link
 
 KNOWN = {
@@ -27,23 +27,17 @@ KNOWN = {
     0x2E8A: "Raspberry Pi Pico",
 }
 """What the vendor number of a USB port stands for."""
-
-_robot = click.option(
-    "--robot",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_ROBOT,
-    help="Robot file; its [bridge] says where the port is.",
-)
-_device = click.option("--device", metavar="PORT", help="Serial port; default: that of the robot file.")
-_json = click.option(
-    "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."
-)
+MONITOR_S = 0.2
 
 
 @click.group("bridge")
 def command() -> None:
-    """The link to the motors: a microcontroller with our firmware (docs/firmware.md)."""
+    """The link to the motors: a microcontroller, a PWM chip or an autopilot (docs/bridges.md)."""
+
+
+command.add_command(arm_test)
+command.add_command(calibrate)
+command.add_command(flash)
 
 
 @command.command("find-port")
@@ -63,11 +57,11 @@ def find_port() -> int:
 
 
 @command.command("info")
-@_robot
-@_device
-@_json
+@robot_option
+@device_option
+@json_option
 def info(robot: Path, device: str | None, json_file: Path | None) -> int:
-    """Ask who is there: protocol, geometry, limits, state, faults and counters.  It disarms what drives.
+    """Ask a microcontroller who it is: protocol, geometry, limits, state, faults and counters.  It disarms what drives.
 
     Opening the port of an Arduino resets it, and a reset forgets faults and counters.
 
@@ -76,7 +70,7 @@ def info(robot: Path, device: str | None, json_file: Path | None) -> int:
     from firmware_bridge.serial_bridge import fault_names, greet
     from firmware_bridge.wire import Counters, Poll, ReadCounters, Reset, State, Status
 
-    with _linked(robot, device) as (link, port):
+    with linked(robot, device) as (link, port):
         before = _faults_before(link)
         identity = greet(link, port)
         status, _ = link.ask(Poll(), Status)
@@ -97,79 +91,58 @@ def info(robot: Path, device: str | None, json_file: Path | None) -> int:
     return 0
 
 
-@command.command("arm-test")
-@_robot
-@_device
-@_json
-@click.option("--wheels-up", is_flag=True, help="Yes, the wheels turn freely and nothing is near them.")
-def arm_test(robot: Path, device: str | None, json_file: Path | None, wheels_up: bool) -> int:
-    """Turn the wheels forward, backward, left and right, compare with the encoders, and fall silent: does it stop?
+@command.command("monitor")
+@robot_option
+@device_option
+@json_option
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.0, min_open=True), help="Stop after so long; default: at Ctrl-C."
+)
+def monitor(robot: Path, device: str | None, json_file: Path | None, seconds: float | None) -> int:
+    """Watch what the actuators report, disarmed: turn a wheel by hand and see it counted, press the button and see the fault.
 
-    Exit code 0: all as it should be, as far as it can be measured; 1: not so; 2: bad input.
+    Exit code 0: they reported to the end; 2: they could not be reached, or fell silent.
     """
-    from firmware_bridge.arm_test import arm_test as checks
-    from firmware_bridge.bridge import BridgeError
-    from firmware_bridge.serial_bridge import SerialBridge
-
     described = load_robot(robot)
-    port = device or _port_of(described, robot)
-    if not wheels_up:
-        raise BadInput(
-            "arm-test turns the wheels: lift the robot, keep hands and cables away, and add  --wheels-up"
-        )
-    bridge = SerialBridge(port, chassis_of(described))
-    found = []
-    try:
-        bridge.connect()
-        for check in checks(bridge, chassis_of(described), time.sleep):
-            verdict = {True: "ok", False: "FAILED", None: "look"}[check.passed]
-            way = "" if check.found_m is None else "left {:+.3f} m, right {:+.3f} m".format(*check.found_m)
-            click.echo(f"{check.name:14} {verdict:7} {way} {check.remark}".rstrip())
-            found.append(check)
-    except BridgeError as error:
-        raise BadInput(str(error)) from error
-    finally:
-        bridge.close()
+    reports = []
+    with connected(described, robot, device) as bridge:
+        began = time.monotonic()
+        try:
+            while True:
+                report = bridge.telemetry()
+                reports.append(report)
+                _show(report)
+                if seconds is not None and time.monotonic() - began >= seconds:
+                    break
+                time.sleep(MONITOR_S)
+        except KeyboardInterrupt:
+            if seconds is not None:
+                raise
+        finally:
+            if sys.stdout.isatty():
+                click.echo()
     if json_file is not None:
-        write_json(json_file, [check._asdict() for check in found])
-    return 1 if any(check.passed is False for check in found) else 0
+        write_json(json_file, reports)
+    return 0
 
 
 @command.command("clear-faults")
-@_robot
-@_device
+@robot_option
+@device_option
 def clear_faults(robot: Path, device: str | None) -> int:
-    """Forget latched faults, once you know why they came.  The robot stays disarmed.
+    """Forget a microcontroller's latched faults, once you know why they came.  The robot stays disarmed.
 
     Exit code 0: none is latched any more; 1: one still is; 2: bad input.
     """
     from firmware_bridge.serial_bridge import fault_names, greet
     from firmware_bridge.wire import ClearFaults, Result, Status
 
-    with _linked(robot, device) as (link, port):
+    with linked(robot, device) as (link, port):
         status, _ = link.ask(ClearFaults(greet(link, port).session), Status)
     if status.result == Result.BUTTON_PRESSED:
         click.echo("the emergency-stop button is pressed, or its wire is broken")
     click.echo(f"latched: {', '.join(fault_names(status.faults)) or 'none'}")
     return 1 if status.faults else 0
-
-
-@contextmanager
-def _linked(robot: Path, device: str | None) -> Iterator[tuple[Link, str]]:
-    """A link to the port of the robot, and its name.  What goes wrong with it is bad input."""
-    from firmware_bridge.bridge import BridgeError
-    from firmware_bridge.link import Link, open_line
-    from firmware_bridge.serial_bridge import BAUD
-
-    port = device or _port_of(load_robot(robot), robot)
-    try:
-        link = Link(open_line(port, BAUD))
-        try:
-            yield link, port
-        finally:
-            link.close()
-    except BridgeError as error:
-        raise BadInput(str(error)) from error
 
 
 def _faults_before(link: Link) -> int:
@@ -183,9 +156,16 @@ def _faults_before(link: Link) -> int:
         return 0
 
 
-def _port_of(robot: Robot, file: Path) -> str:
-    if robot.bridge.device is None:
-        raise BadInput(
-            f"{file}: bridge.device: none: name the port there, or with --device; `edge-wm bridge find-port` lists them"
-        )
-    return robot.bridge.device
+def _show(report: Telemetry) -> None:
+    """One report in one line; on a terminal always the same one."""
+    words = [
+        "armed" if report.armed else "disarmed",
+        f"{report.applied.v:+.2f} m/s {report.applied.w:+.2f} rad/s",
+    ]
+    if report.wheels_m is not None:
+        words.append("wheels {:+.3f} m {:+.3f} m".format(*report.wheels_m))
+    if report.battery_v is not None:
+        words.append(f"battery {report.battery_v:.1f} V")
+    words.append(f"faults: {', '.join(report.faults) or 'none'}")
+    line = "  ".join(words)
+    click.echo(f"\r{line:<110}" if sys.stdout.isatty() else line, nl=not sys.stdout.isatty())

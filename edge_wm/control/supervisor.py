@@ -18,6 +18,7 @@ from edge_wm.control.free_space import Box, Circle, FreeSpace
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Observation, all_finite, malformed
 from firmware_bridge.bridge import NEUTRAL, Command
+from firmware_bridge.ramp import approach
 
 if TYPE_CHECKING:
     from edge_wm.robot import Robot
@@ -319,7 +320,7 @@ class Supervisor:
         c, tick = self.config, self._tick_s
         turn = c.max_w_accel * tick
         w = min(max(target.w, applied.w - turn), applied.w + turn)
-        return Command(_approach(applied.v, target.v, c.accel * tick, c.decel * tick), w)
+        return Command(approach(applied.v, target.v, c.accel * tick, c.decel * tick), w)
 
 
 class Latch:
@@ -336,11 +337,3 @@ class Latch:
         if self._run >= (self._recover if self.tripped else self._trip):
             self.tripped, self._run = not self.tripped, 0
         return self.tripped
-
-
-def _approach(now: float, target: float, up: float, down: float) -> float:
-    """One tick from speed ``now`` towards ``target``: at most ``down`` towards rest, at most ``up`` away from it."""
-    if now * target < 0.0:
-        target = 0.0  # first to rest, then the other way
-    step = down if abs(target) < abs(now) else up
-    return min(max(target, now - step), now + step)

@@ -13,7 +13,7 @@ from typing import Any
 from edge_wm.clock import Clock, MonotonicClock, SimulatedClock
 from edge_wm.control.loop import Outcome
 from edge_wm.drive.pilot import Pilot
-from edge_wm.drive.simulated import SIMAVR, SimulatedRobot, SimulatedTask, save_generated
+from edge_wm.drive.simulated import SimulatedRobot, SimulatedTask, save_generated
 from edge_wm.drive.tick_records import TickRecords
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
@@ -22,9 +22,9 @@ from edge_wm.record.recorder import RunRecorder
 from edge_wm.record.run_folder import create_run_folder
 from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
 from edge_wm.robot import Robot
+from edge_wm.robot_bridge import SimavrTable, SimTable
 from edge_wm.stop_signals import on_stop_signals
 
-KINDS = {"sensors": ("sim",), "bridge": ("sim", SIMAVR)}
 """What there are drivers for: parts of the simulated robot, and the real firmware below it."""
 
 
@@ -68,10 +68,12 @@ class RunEnd:
 
 def refuse_other_than_simulated(robot: Robot) -> None:
     """Raise BadInput for a robot whose sensors or bridge nobody here can talk to."""
-    for part, kind in (("sensors", robot.sensors.kind), ("bridge", robot.bridge.kind)):
-        if kind not in KINDS[part]:
-            there = " and ".join(map(repr, KINDS[part]))
-            raise BadInput(f"robot {robot.name}: {part}.kind: no driver for {kind!r}; there is {there}")
+    if robot.sensors.kind != "sim":
+        raise BadInput(
+            f"robot {robot.name}: sensors.kind: no driver for {robot.sensors.kind!r}; there is 'sim'"
+        )
+    if not isinstance(robot.bridge, SimTable | SimavrTable):
+        raise BadInput(f"robot {robot.name}: bridge.kind: only 'sim' and 'simavr' move the simulated robot")
 
 
 def run_tasks(

@@ -15,6 +15,7 @@ from edge_wm.evaluate.contestants import Stage
 from edge_wm.evaluate.episode import Referee
 from edge_wm.record.tick_record import GoalResult, TopView
 from edge_wm.robot import Robot
+from edge_wm.robot_bridge import SimavrTable
 from edge_wm.sensors.observation import Sensors
 from edge_wm.sim.camera import TOP_VIEW_SIZE, top_view, top_view_square
 from edge_wm.sim.drivers import SimulatedBridge, SimulatedSensors
@@ -32,10 +33,6 @@ Pose = tuple[float, float, float]
 
 FIRST_WORLD = TEST_SEEDS + 900_000
 """Of the test worlds, those from here on are for looking at: no reported figure is about them."""
-
-SIMAVR = "simavr"
-"""Kind of bridge: to the real firmware, in a simulated processor."""
-DEFAULT_FIRMWARE = "build/firmware"
 
 OUTCOMES = {"success": "reached", "stopped-short": "stopped short"}
 """The referee's verdicts in the words of a run; the others are the same."""
@@ -198,10 +195,10 @@ def _drivers(simulation: Simulation, robot: Robot, clock: Clock) -> tuple[Bridge
     Raises:
         BadInput: there is no firmware where the robot file says.
     """
-    if robot.bridge.kind == SIMAVR:
+    if isinstance(robot.bridge, SimavrTable):
         from edge_wm.sim.board_in_the_loop import BoardInTheLoop
 
-        board = BoardInTheLoop(simulation, robot, Path(robot.bridge.device or DEFAULT_FIRMWARE), clock)
+        board = BoardInTheLoop(simulation, robot, Path(robot.bridge.folder), clock)
         return board.bridge, board
     bridge = SimulatedBridge(clock, robot.limits)
     return bridge, SimulatedSensors(simulation, bridge, clock, robot.rates.tick_s)

@@ -70,6 +70,7 @@ void bench_follow(bench_t *bench, int64_t left, int64_t right);
 void bench_button(bench_t *bench, int pressed);
 void bench_reset(bench_t *bench, uint8_t flags);
 int bench_hang(bench_t *bench);
+void bench_boot_loader(bench_t *bench, const uint8_t *code, uint32_t size, uint32_t at);
 
 static uint64_t now_us(const bench_t *bench)
 {
@@ -199,7 +200,10 @@ uint64_t bench_run(bench_t *bench, uint64_t us)
     while (now_us(bench) < until) {
         const avr_cycle_count_t slice_end = bench->avr->cycle + ((avr_cycle_count_t)SLICE_US * 16U);
         while (bench->avr->cycle < slice_end) {
-            (void)avr_run(bench->avr);
+            const int state = avr_run(bench->avr);
+            if ((state == cpu_Done) || (state == cpu_Crashed)) {
+                bench->avr->cycle = slice_end;      /* nothing runs any more, but time does */
+            }
         }
         if ((bench->waiting_from != bench->waiting_to) && (now_us(bench) >= bench->next_byte_us)) {
             avr_raise_irq(avr_io_getirq(bench->avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_INPUT),
@@ -301,4 +305,14 @@ int bench_hang(bench_t *bench)
         }
     }
     return 0;
+}
+
+/* A board as it is sold: its flash is empty but for a boot loader, which every reset starts (fuse BOOTRST). */
+void bench_boot_loader(bench_t *bench, const uint8_t *code, uint32_t size, uint32_t at)
+{
+    (void)memset(bench->avr->flash, 0xFF, bench->avr->flashend + 1U);
+    (void)memcpy(&bench->avr->flash[at], code, size);
+    bench->avr->codeend = bench->avr->flashend;
+    bench->avr->reset_pc = at;
+    bench_reset(bench, 0x02U);
 }

@@ -72,6 +72,7 @@ class AvrBench:
         library.bench_button.argtypes = [pointer, ctypes.c_int]
         library.bench_reset.argtypes = [pointer, ctypes.c_uint8]
         library.bench_hang.argtypes = [pointer]
+        library.bench_boot_loader.argtypes = [pointer, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint32]
         library.bench_free.argtypes = [pointer]
         self._heard = ctypes.create_string_buffer(_QUEUE)
         self._bench = library.bench_new(str(folder / "atmega328p.elf").encode())
@@ -127,6 +128,10 @@ class AvrBench:
     def hang(self) -> None:
         """The program stops where it is: in a jump to itself, interrupts off."""
         assert self._library.bench_hang(self._bench)
+
+    def boot_loader(self, code: bytes, at: int) -> None:
+        """Erase the program, put a boot loader at this address of the flash, and press the reset button."""
+        self._library.bench_boot_loader(self._bench, code, len(code), at)
 
     def close(self) -> None:
         """Throw the board away."""

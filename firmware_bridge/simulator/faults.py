@@ -7,16 +7,41 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from firmware_bridge.framing import FrameReader, encode
-from firmware_bridge.simulator.avr_bench import BROWN_OUT, AvrBench
+from firmware_bridge.simulator.avr_bench import BROWN_OUT, BenchState
 from firmware_bridge.wire import PROTOCOL, Arm, Drive, Hello, Identity, Message, Status
 
 PERIOD_US = 20_000
 WATCH_US = 600_000
 """The motors must be off, and stay off, until this long after the fault."""
 MS = 1000
+
+
+class Bench(Protocol):
+    """What the benches of all processors do: see :class:`firmware_bridge.simulator.avr_bench.AvrBench`."""
+
+    def run(self, us: int) -> int:
+        """Let the processor run; returns its time."""
+
+    def say(self, data: bytes) -> None:
+        """Bytes for its line."""
+
+    def hear(self) -> bytes:
+        """What it has sent."""
+
+    def state(self) -> BenchState:
+        """What is to be seen."""
+
+    def button(self, pressed: bool) -> None:
+        """The emergency-stop button."""
+
+    def reset(self, flags: int) -> None:
+        """A reset, for a reason."""
+
+    def hang(self) -> None:
+        """The program stops where it is."""
 
 
 class Drill(NamedTuple):
@@ -34,7 +59,7 @@ class Drill(NamedTuple):
 class Computer:
     """Drives the bench as :class:`firmware_bridge.serial_bridge.SerialBridge` does, but for the waiting."""
 
-    def __init__(self, bench: AvrBench, chance: random.Random) -> None:
+    def __init__(self, bench: Bench, chance: random.Random) -> None:
         self.bench, self.chance = bench, chance
         self.sequence = chance.randrange(0x10000)
         self.accepted_us = 0
@@ -187,7 +212,7 @@ ONCE = {"computer killed within a frame", "cable pulled"}
 """Faults that are over at once."""
 
 
-def drill(bench: AvrBench, fault: str, chance: random.Random) -> Drill:
+def drill(bench: Bench, fault: str, chance: random.Random) -> Drill:
     """Drive, let the fault come at a random moment, and watch the motors.
 
     Args:

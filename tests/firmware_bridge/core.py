@@ -47,6 +47,13 @@ def library(path: Path) -> ctypes.CDLL:
         ctypes.c_uint16,
         ctypes.c_int16,
     ]
+    found.shim_wheel.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_uint8,
+        ctypes.c_uint32,
+        ctypes.c_uint8,
+        ctypes.c_uint8,
+    ]
     found.shim_state.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32)]
     found.shim_decode.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
     found.shim_encode.argtypes = [
@@ -105,6 +112,16 @@ class Firmware:
     ) -> None:
         """Build it for another robot, and reset it."""
         self._shim.shim_rebuild(self._handle, track_um, radius_um, max_w_mradps, tick_ms, full_speed)
+
+    def rebuild_wheel(
+        self,
+        right: bool,
+        *,
+        radius_um: int = 33_000,
+        motor_reversed: bool = False,
+        encoder_reversed: bool = False,
+    ) -> None:
+        self._shim.shim_wheel(self._handle, right, radius_um, motor_reversed, encoder_reversed)
 
     def hear(self, received: bytes) -> list[tuple[int, Message]]:
         """Put bytes on its line; what it answers."""

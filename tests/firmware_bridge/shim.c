@@ -15,6 +15,7 @@ void shim_tick(shim_t *shim, uint32_t now_us, int32_t left, int32_t right, uint8
 void shim_state(const shim_t *shim, int32_t *to);
 void shim_rebuild(shim_t *shim, uint32_t track_um, uint32_t wheel_radius_um, int16_t max_w_mradps, uint16_t tick_ms,
     int16_t full_speed_mmps);
+void shim_wheel(shim_t *shim, uint8_t right, uint32_t radius_um, uint8_t motor_reversed, uint8_t encoder_reversed);
 int shim_decode(const uint8_t *bytes, int size, uint8_t *frames, int capacity);
 int shim_encode(uint8_t type, uint16_t sequence, const uint8_t *fields, int size, uint8_t *line);
 
@@ -59,11 +60,22 @@ void shim_rebuild(shim_t *shim, uint32_t track_um, uint32_t wheel_radius_um, int
     int16_t full_speed_mmps)
 {
     shim->robot.track_um = track_um;
-    shim->robot.wheel_radius_um = wheel_radius_um;
+    shim->robot.left.radius_um = wheel_radius_um;
+    shim->robot.right.radius_um = wheel_radius_um;
     shim->robot.max_w_mradps = max_w_mradps;
     shim->robot.tick_ms = tick_ms;
-    shim->robot.full_speed_mmps = full_speed_mmps;
+    shim->robot.left.full_speed_mmps = full_speed_mmps;
+    shim->robot.right.full_speed_mmps = full_speed_mmps;
     controller_init(&shim->controller, &shim->robot, 255U, RESET_POWER_ON);
+}
+
+/* The same firmware, built for another wheel. */
+void shim_wheel(shim_t *shim, uint8_t right, uint32_t radius_um, uint8_t motor_reversed, uint8_t encoder_reversed)
+{
+    robot_wheel_t *wheel = (right != 0U) ? &shim->robot.right : &shim->robot.left;
+    wheel->radius_um = radius_um;
+    wheel->motor_reversed = (motor_reversed != 0U);
+    wheel->encoder_reversed = (encoder_reversed != 0U);
 }
 
 /* State, faults, power left and right. */

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_wm import cli
 from edge_wm.robot import chassis_of, load_robot
 from firmware_bridge.arm_test import MOVEMENTS, Check, arm_test
 from firmware_bridge.bridge import Command, Telemetry
 from firmware_bridge.chassis import Chassis
 from firmware_bridge.serial_bridge import SerialBridge
 from firmware_bridge.simulator.avr_bench import AvrBench, BenchLine
-from tests.firmware_bridge.test_serial_bridge import Board
 
 CHASSIS = chassis_of(load_robot())
 
@@ -140,69 +137,3 @@ def test_exchanged_encoders_and_a_deadman_that_does_not_work_are_found() -> None
     assert found["forward"].passed
     assert found["turn left"].remark == "wrong: left and right"
     assert found["falls silent"].remark == "it still obeyed: its deadman does not work"
-
-
-# --- the commands ----------------------------------------------------------------------------------------------------
-
-
-def test_info_says_who_is_there(
-    host_program: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    board = Board(host_program)
-    code = cli.run(["bridge", "info", "--device", board.device, "--json", str(tmp_path / "facts.json")])
-    board.close()
-    assert code == 0
-    assert "track_um               150000" in capsys.readouterr().out
-    facts = json.loads((tmp_path / "facts.json").read_text())
-    assert (facts["state"], facts["faults"], facts["deadman_ms"]) == ("DISARMED", [], 200)
-
-
-@pytest.mark.parametrize("words", [["info"], ["arm-test", "--wheels-up"]])
-def test_a_port_that_is_not_there_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["bridge", *words, "--device", "/dev/ttyNONE"]) == 2
-    assert capsys.readouterr().err == "error: /dev/ttyNONE: no such port: is the board plugged in?\n"
-
-
-def test_a_robot_file_without_a_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["bridge", "info"]) == 2
-    assert "bridge.device: none: name the port there, or with --device" in capsys.readouterr().err
-
-
-def test_arm_test_turns_no_wheel_without_being_told_that_they_are_up(
-    host_program: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    board = Board(host_program)
-    assert cli.run(["bridge", "arm-test", "--device", board.device]) == 2
-    board.close()
-    assert "lift the robot" in capsys.readouterr().err
-    assert not board.said
-
-
-def test_arm_test_fails_on_a_button_that_is_pressed(
-    host_program: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    board = Board(host_program)
-    board.tell("button 1")
-    board.wait_until_latched()
-    assert cli.run(["bridge", "arm-test", "--device", board.device, "--wheels-up"]) == 1
-    board.close()
-    assert "forward        FAILED" in capsys.readouterr().out
-
-
-def test_find_port_lists_known_boards(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ports = pytest.importorskip("serial.tools.list_ports")
-    common = pytest.importorskip("serial.tools.list_ports_common")
-
-    def port(device: str, vid: int | None) -> object:
-        found = common.ListPortInfo(device)
-        found.vid = vid
-        return found
-
-    monkeypatch.setattr(ports, "comports", lambda: [port("/dev/ttyUSB0", 0x1A86), port("/dev/ttyS0", None)])
-    assert cli.run(["bridge", "find-port"]) == 0
-    assert capsys.readouterr().out == "/dev/ttyUSB0  CH340, as on many copies of the Nano\n"
-    monkeypatch.setattr(ports, "comports", list)
-    assert cli.run(["bridge", "find-port"]) == 1
-    assert "with a cable that carries data" in capsys.readouterr().out

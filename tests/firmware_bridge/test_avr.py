@@ -163,9 +163,23 @@ def test_requests_without_a_pause_leave_the_control_tick_its_time(computer: Comp
     computer.bench.run(100 * MS)
     counters = computer.ask(ReadCounters())
     assert isinstance(counters, Counters)
-    assert counters.frames > 200
+    assert counters.frames > 100
     assert counters.lost_bytes > 0
     assert counters.worst_tick_us < 8 * MS
+
+
+@pytest.mark.parametrize("at_once", [2, 4, 8, 200])
+def test_commands_without_a_pause_do_not_make_the_deadman_late(computer: Computer, at_once: int) -> None:
+    """Counted from the last byte on the line: what waits to be read is heard already, and understood later."""
+    computer.start()
+    for _ in range(at_once):
+        computer.send(Drive(120, 300))
+    computer.bench.run(at_once * 1200 + 100 * MS)
+    heard_us = computer.bench.state().heard_us
+    computer.bench.run(300 * MS)
+    neutral_us = computer.bench.state().neutral_us
+    assert neutral_us is not None
+    assert 150 * MS < neutral_us - heard_us <= 205 * MS
 
 
 def test_flash_and_ram_are_less_than_half_used(folder: Path, computer: Computer) -> None:

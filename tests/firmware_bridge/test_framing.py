@@ -27,7 +27,16 @@ def messages(draw: st.DrawFn) -> Message:
     return message(*(draw(st.integers(*RANGES[letter])) for letter in layout.format.strip("<")))
 
 
+@st.composite
+def spoiled_frames(draw: st.DrawFn) -> bytes:
+    """A frame in which up to three bytes were lost, and others came in their place."""
+    line = encode(draw(messages()), 7)
+    at = draw(st.integers(0, len(line) - 1))
+    return line[:at] + draw(st.binary(max_size=3)) + line[at + draw(st.integers(0, 3)) :]
+
+
 SEQUENCES = st.integers(0, 0xFFFF)
+FRAMES = messages().map(lambda message: encode(message, 7))
 
 
 def c_frames(shim: ctypes.CDLL, stream: bytes) -> tuple[list[tuple[int, int, bytes]], int]:
@@ -63,9 +72,7 @@ def test_both_ends_make_the_same_bytes(shim: ctypes.CDLL, message: Message, sequ
     assert c_frames(shim, encode(message, sequence)) == ([(kind, sequence, fields)], 0)
 
 
-@given(
-    stream=st.lists(st.one_of(messages().map(lambda m: encode(m, 7)), st.binary(max_size=90))).map(b"".join)
-)
+@given(stream=st.lists(st.one_of(FRAMES, spoiled_frames(), st.binary(max_size=90))).map(b"".join))
 def test_both_ends_find_the_same_frames_in_any_stream(shim: ctypes.CDLL, stream: bytes) -> None:
     reader = FrameReader()
     found = [(TYPES[type(message)], sequence) for sequence, message in reader.feed(stream)]
@@ -79,7 +86,7 @@ def test_both_ends_find_the_same_frames_in_any_stream(shim: ctypes.CDLL, stream:
     assert reader.damaged == damaged + len(theirs) - len(known)
 
 
-@pytest.mark.parametrize("message", [Drive(300, -1200), Status(*range(12)), Identity(*range(16))])
+@pytest.mark.parametrize("message", [Drive(300, -1200), Status(*range(12)), Identity(*range(17))])
 def test_no_frame_with_one_or_two_wrong_bits_is_taken(shim: ctypes.CDLL, message: Message) -> None:
     line = encode(message, 5)[:-1]
     bits = len(line) * 8
@@ -105,6 +112,26 @@ def test_after_any_noise_the_next_frame_is_understood(
     stream = noise + b"\0" + encode(message, 9)
     assert [*FrameReader().feed(stream)][-1] == (9, message)
     assert c_frames(shim, stream)[0][-1][:2] == (TYPES[type(message)], 9)
+
+
+@pytest.mark.parametrize(
+    "noise", [b"\x02" * 300, b"\xff" * 64, b"\x40" * 63, b"\x05", b"\x01" * 5, b"\x01" * 63]
+)
+def test_nor_does_noise_of_any_kind_outlast_its_zero(shim: ctypes.CDLL, noise: bytes) -> None:
+    """Too long, cut short, too little, or only zeros inside."""
+    stream = noise + b"\0" + encode(Drive(300, 0), 9)
+    reader = FrameReader()
+    assert [*reader.feed(stream)] == [(9, Drive(300, 0))]
+    [(kind, sequence, _)], damaged = c_frames(shim, stream)
+    assert (kind, sequence, damaged, reader.damaged) == (3, 9, 1, 1)
+
+
+def test_a_whole_frame_with_more_behind_it_is_none(shim: ctypes.CDLL) -> None:
+    """The longest that there can be fills the firmware's buffer, and its checksum is right: the rest must not get lost."""
+    line = ctypes.create_string_buffer(64)
+    count = shim.shim_encode(130, 5, b"\x01" * 55, 55, line)
+    assert c_frames(shim, line.raw[:count]) == ([(130, 5, b"\x01" * 55)], 0)
+    assert c_frames(shim, line.raw[: count - 1] + b"\x03\x01\x01\0") == ([], 1)
 
 
 @given(stream=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200)))

@@ -181,3 +181,53 @@ def test_a_fault_is_remembered_when_its_cause_is_gone(firmware: Firmware) -> Non
     firmware.wait(1.0)
     assert firmware.faults == Fault.STALLED
     assert firmware.drive(100).result == Result.FAULT_LATCHED
+
+
+# --- each wheel is built for by itself -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_a_motor_that_is_connected_backward_may_be_built_for(firmware: Firmware, right: bool) -> None:
+    firmware.rebuild_wheel(right, motor_reversed=True)
+    firmware.armed()
+    side = firmware.right if right else firmware.left
+    side.gain = -side.gain
+    status = firmware.run(1.0, 200) or firmware.drive(200)
+    assert min(firmware.left.speed_mmps, firmware.right.speed_mmps) > 150
+    assert min(status.left_permille, status.right_permille) > 0  # forward is positive, whatever the pins do
+    assert firmware.power[right] < 0 < firmware.power[not right]
+    assert firmware.faults == 0
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_an_encoder_that_counts_backward_may_be_built_for(firmware: Firmware, right: bool) -> None:
+    firmware.rebuild_wheel(right, encoder_reversed=True)
+    firmware.armed()
+    (firmware.right if right else firmware.left).encoder = -1
+    firmware.run(1.0, 200)
+    status = firmware.drive(200)
+    assert firmware.faults == 0
+    assert status.left_counts == pytest.approx(status.right_counts, abs=20)
+    assert status.left_counts > 500
+
+
+@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize("which", ["motor_reversed", "encoder_reversed"])
+def test_a_wheel_that_was_built_for_backward_and_is_not_is_a_fault(
+    firmware: Firmware, right: bool, which: str
+) -> None:
+    firmware.rebuild_wheel(right, **{which: True})
+    firmware.armed()
+    assert ticks_to_fault(firmware, 200) < 600
+    assert firmware.faults == Fault.RUNAWAY
+
+
+def test_a_larger_wheel_turns_more_slowly_so_that_both_rims_make_the_same_way(firmware: Firmware) -> None:
+    firmware.rebuild_wheel(True, radius_um=36_300)  # a tenth more
+    firmware.armed()
+    firmware.run(3.0, 300)
+    before = firmware.drive(300)
+    firmware.run(2.0, 300)
+    after = firmware.drive(300)
+    left, right = after.left_counts - before.left_counts, after.right_counts - before.right_counts
+    assert left / right == pytest.approx(1.1, rel=0.01)

@@ -27,6 +27,7 @@ from firmware_bridge.wire import (
     Reset,
     Result,
     State,
+    Status,
 )
 from tests.firmware_bridge.core import DEADMAN_US, TICK_US, Firmware, on_the_bench
 
@@ -51,10 +52,13 @@ def test_greeted_and_armed_it_drives(firmware: Firmware) -> None:
     assert firmware.state is State.ARMED
 
 
-@pytest.mark.parametrize(("protocol", "session"), [(PROTOCOL ^ 1, 0), (PROTOCOL, 1)])
+@pytest.mark.parametrize(
+    ("protocol", "session"), [(PROTOCOL - 1, 0), (PROTOCOL + 1, 0), (PROTOCOL, -1), (PROTOCOL, 1)]
+)
 def test_another_protocol_or_session_does_not_arm(firmware: Firmware, protocol: int, session: int) -> None:
+    firmware.tick(100)
     firmware.greet(protocol)
-    assert firmware.ask(Arm(firmware.session ^ session)).result == Result.NO_SESSION
+    assert firmware.ask(Arm(firmware.session + session)).result == Result.NO_SESSION
     assert firmware.state is State.DISARMED
 
 
@@ -84,7 +88,8 @@ def test_it_says_what_it_was_built_for(firmware: Firmware) -> None:
         200,
         5,
     )
-    assert (identity.track_um, identity.wheel_radius_um, identity.counts_per_turn) == (150_000, 33_000, 1440)
+    assert (identity.track_um, identity.counts_per_turn) == (150_000, 1440)
+    assert (identity.left_radius_um, identity.right_radius_um) == (33_000, 33_000)
     assert (identity.max_v_mmps, identity.max_reverse_mmps, identity.max_w_mradps) == (500, 150, 2500)
     assert (identity.accel_mmps2, identity.decel_mmps2) == (2000, 4000)
     assert (identity.angular_accel_mradps2, identity.angular_decel_mradps2) == (20_000, 40_000)
@@ -95,6 +100,43 @@ def test_it_remembers_the_longest_tick(firmware: Firmware) -> None:
     firmware.tick(us=12_000)
     firmware.tick(2)
     assert firmware.ask(ReadCounters()).worst_tick_us == 12_000
+
+
+def test_a_time_that_its_field_cannot_hold_is_the_longest_that_it_can(firmware: Firmware) -> None:
+    firmware.tick()
+    firmware.tick(us=70_000)
+    assert firmware.ask(ReadCounters()).worst_tick_us == 65_535
+    firmware.now_us += 66_000
+    assert firmware.ask(Poll()).age_us == 65_535
+
+
+def test_the_time_before_the_first_tick_is_no_long_tick(shim: ctypes.CDLL) -> None:
+    with on_the_bench(shim, now_us=3_000_000) as firmware:
+        firmware.tick()
+        assert firmware.ask(ReadCounters()).worst_tick_us == 0
+
+
+def test_the_status_says_how_it_is(firmware: Firmware) -> None:
+    firmware.armed().run(0.3, 300, 500)
+    firmware.now_us += 1_234  # since the tick
+    left, right = firmware.power
+    assert firmware.ask(Poll()) == Status(
+        result=Result.OK,
+        state=State.ARMED,
+        faults=0,
+        time_us=firmware.now_us,
+        age_us=1_234,
+        v_mmps=300,
+        w_mradps=500,
+        left_counts=firmware.left.counts,
+        right_counts=firmware.right.counts,
+        left_permille=left,
+        right_permille=right,
+        battery_mv=7_400,
+    )
+    assert right > left > 0
+    status = firmware.ask(EmergencyStop())
+    assert (status.state, status.faults) == (State.FAULT, Fault.EMERGENCY_STOP)
 
 
 def test_a_recorded_session_does_not_arm_it_again(firmware: Firmware) -> None:
@@ -282,12 +324,31 @@ def test_a_new_session_forgets_the_deadman_and_nothing_else(firmware: Firmware) 
     assert (firmware.state, firmware.faults) == (State.FAULT, Fault.EMERGENCY_STOP)
 
 
-def test_clearing_needs_the_session(firmware: Firmware) -> None:
+@pytest.mark.parametrize("other", [-1, 1])
+def test_clearing_needs_the_session(firmware: Firmware, other: int) -> None:
+    firmware.tick(100)
     firmware.armed().drive(100)
     firmware.wait(0.3)
-    assert firmware.ask(ClearFaults(firmware.session + 1)).result == Result.NO_SESSION
+    assert firmware.ask(ClearFaults(firmware.session + other)).result == Result.NO_SESSION
     assert firmware.state is State.FAULT
     assert firmware.ask(ClearFaults(firmware.session)).result == Result.OK
+
+
+@pytest.mark.parametrize("request_", [Arm, ClearFaults])
+def test_a_repeated_request_for_the_session_does_nothing(firmware: Firmware, request_: type[Message]) -> None:
+    firmware.greet()
+    firmware.ask(request_(firmware.session), 300)
+    firmware.ask(EmergencyStop() if request_ is ClearFaults else Disarm(), 301)
+    before = firmware.state
+    assert firmware.ask(request_(firmware.session), 300).result == Result.OLD_SEQUENCE
+    assert firmware.state is before
+
+
+@pytest.mark.parametrize("sequence", [0, 40_000])
+def test_without_a_session_no_number_is_looked_at(firmware: Firmware, sequence: int) -> None:
+    assert firmware.ask(Poll(), sequence).result == Result.OK
+    firmware.greet(PROTOCOL + 1)
+    assert firmware.ask(Poll(), sequence).result == Result.OK
 
 
 def test_what_was_sent_before_a_stop_comes_too_late(firmware: Firmware) -> None:
@@ -295,6 +356,14 @@ def test_what_was_sent_before_a_stop_comes_too_late(firmware: Firmware) -> None:
     firmware.ask(Disarm(), 200)
     assert firmware.ask(Arm(firmware.session), 199).result == Result.OLD_SEQUENCE
     assert firmware.state is State.DISARMED
+
+
+def test_a_request_that_comes_too_late_does_not_set_the_number_back(firmware: Firmware) -> None:
+    firmware.armed()
+    firmware.ask(Drive(300, 0), 500)
+    assert firmware.ask(Drive(300, 0), 400).result == Result.OLD_SEQUENCE
+    assert firmware.ask(Drive(300, 0), 450).result == Result.OLD_SEQUENCE
+    assert firmware.ask(Drive(300, 0), 501).result == Result.OK
 
 
 @pytest.mark.parametrize("request_", [Disarm(), EmergencyStop(), ReadCounters(), Poll()])
@@ -328,10 +397,32 @@ def test_a_late_tick_is_a_fault_of_its_own(firmware: Firmware) -> None:
     assert (firmware.faults, firmware.power) == (Fault.TICK_OVERRUN, RESTING)
 
 
+def test_a_tick_that_is_later_still_is_one_too(firmware: Firmware) -> None:
+    firmware.armed().run(0.2, 300)
+    firmware.tick(us=63_000)
+    assert (firmware.faults, firmware.power) == (Fault.TICK_OVERRUN, RESTING)
+
+
 def test_a_pause_before_arming_is_none(firmware: Firmware) -> None:
     firmware.tick(us=3_000_000)
     firmware.armed()
     assert firmware.state is State.ARMED
+
+
+def test_nor_is_the_time_before_the_first_tick(shim: ctypes.CDLL) -> None:
+    with on_the_bench(shim, now_us=3_000_000) as firmware:
+        firmware.greet()
+        assert firmware.ask(Arm(firmware.session)).result == Result.OK
+        firmware.tick()
+        assert firmware.state is State.ARMED
+
+
+@pytest.mark.parametrize("v", [300, 501])
+def test_why_a_robot_does_not_drive_is_its_state_whatever_the_velocity(firmware: Firmware, v: int) -> None:
+    firmware.greet()
+    assert firmware.drive(v).result == Result.NOT_ARMED
+    firmware.ask(EmergencyStop())
+    assert firmware.drive(v).result == Result.FAULT_LATCHED
 
 
 SOUND = {"track_um": 150_000, "radius_um": 33_000, "max_w_mradps": 2_500, "tick_ms": 5, "full_speed": 700}
@@ -362,12 +453,42 @@ def test_built_for_a_robot_that_it_cannot_calculate_with_it_never_arms(
     firmware.armed()
 
 
+def test_a_reset_forgets_all(firmware: Firmware) -> None:
+    firmware.tick(us=70_000)
+    firmware.armed().run(0.3, 300)
+    firmware.drive(501)
+    firmware.hear(b"\x05half")  # a frame that has begun
+    firmware.rebuild(**SOUND)
+    assert (firmware.state, firmware.faults, firmware.power) == (State.DISARMED, 0, RESTING)
+    assert firmware.ask(Arm(firmware.session)).result == Result.NO_SESSION
+    counters = firmware.ask(ReadCounters())
+    assert counters == Counters(
+        2, damaged=0, refused=1, clamped=0, deadman_trips=0, lost_bytes=0, worst_tick_us=0
+    )
+
+
 def test_every_session_has_another_name(firmware: Firmware) -> None:
     names = []
     for _ in range(50):
         names.append(firmware.greet().session)
         firmware.tick()
     assert len(set(names)) == 50
+
+
+def test_sessions_that_began_at_other_times_after_a_reset_have_other_names(shim: ctypes.CDLL) -> None:
+    """Within half a second, that is, to 16 us: so that what was recorded before the reset does not arm it after it."""
+    times_us = [*range(0, 520_000, 1_024), *range(16, 1_024, 16)]
+    names = set()
+    for now_us in times_us:
+        with on_the_bench(shim, now_us=now_us) as firmware:
+            names.add(firmware.greet().session)
+    assert len(names) == len(times_us)
+
+
+@pytest.mark.parametrize("now_us", [0, 16, 524_272])
+def test_two_sessions_of_the_same_moment_have_other_names(shim: ctypes.CDLL, now_us: int) -> None:
+    with on_the_bench(shim, now_us=now_us) as firmware:
+        assert firmware.greet().session != firmware.greet().session
 
 
 def test_it_says_why_it_started(shim: ctypes.CDLL) -> None:
@@ -385,6 +506,13 @@ def test_it_counts_what_happens(firmware: Firmware) -> None:
     assert counters == Counters(
         frames=5, damaged=2, refused=1, clamped=1, deadman_trips=1, lost_bytes=0, worst_tick_us=TICK_US
     )
+
+
+def test_only_what_is_slowed_down_counts_as_clamped(firmware: Firmware) -> None:
+    firmware.armed()
+    for v, w in [(300, 0), (300, 0), (501, 0), (500, 2_500), (0, 0)]:
+        firmware.drive(v, w)
+    assert firmware.ask(ReadCounters()).clamped == 1
 
 
 REQUESTS = st.one_of(

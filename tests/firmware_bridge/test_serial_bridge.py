@@ -14,6 +14,7 @@ import tty
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -231,7 +232,11 @@ def test_closing_stops(bridge: SerialBridge, board: Board) -> None:
     ("change", "said"),
     [
         ({"track_m": 0.2}, r"built for a track of 0\.15 m, the robot has 0\.2 m: reflash"),
-        ({"wheel_radius_m": 0.03}, r"built for a wheel radius of 0\.033 m"),
+        (
+            {"wheel_radius_m": 0.03},
+            r"built for a left wheel radius of 0\.033 m, the robot has 0\.03 m: reflash",
+        ),
+        ({"trims": (1.0, 1.01)}, r"built for a right wheel radius of 0\.033 m, the robot has 0\.03333 m"),
         ({"max_v": 0.6}, r"max_v 0\.6 is beyond the firmware's own 0\.5"),
         ({"max_reverse_v": 0.2}, "max_reverse_v"),
         ({"max_w": 3.0}, "max_w"),
@@ -241,7 +246,7 @@ def test_closing_stops(bridge: SerialBridge, board: Board) -> None:
         ({"tick_s": 0.15}, r"deadman of 0\.2 s does not outlast 1\.5 ticks of 0\.15 s"),
     ],
 )
-def test_firmware_for_another_robot_is_refused(board: Board, change: dict[str, float], said: str) -> None:
+def test_firmware_for_another_robot_is_refused(board: Board, change: dict[str, Any], said: str) -> None:
     bridge = SerialBridge(board.device, replace(CHASSIS, **change))
     with pytest.raises(BridgeError, match=said):
         bridge.connect()

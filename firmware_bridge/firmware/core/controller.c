@@ -19,14 +19,26 @@ static uint16_t narrowed(uint32_t us)
     return (uint16_t)((us < MOST_US) ? us : MOST_US);
 }
 
+static int16_t directed_power(int16_t permille, bool reversed)
+{
+    return reversed ? (int16_t)-permille : permille;
+}
+
+static int32_t directed_counts(int32_t counts, bool reversed)
+{
+    const uint32_t backward = 0U - (uint32_t)counts;   /* INT32_MIN has no positive */
+    return reversed ? (int32_t)backward : counts;
+}
+
 /* The one place where motor power comes from. */
 static void set_power(controller_t *controller)
 {
     if (controller->safety.state != STATE_ARMED) {
         motion_rest(&controller->motion);
     }
-    controller->power.left_permille = controller->motion.left.permille;
-    controller->power.right_permille = controller->motion.right.permille;
+    const robot_t *robot = controller->robot;
+    controller->power.left_permille = directed_power(controller->motion.left.permille, robot->left.motor_reversed);
+    controller->power.right_permille = directed_power(controller->motion.right.permille, robot->right.motor_reversed);
 }
 
 void controller_tick(controller_t *controller, const inputs_t *inputs)
@@ -35,8 +47,11 @@ void controller_tick(controller_t *controller, const inputs_t *inputs)
     if (controller->safety.ticks && (since_us > controller->counters.worst_tick_us)) {
         controller->counters.worst_tick_us = narrowed(since_us);
     }
+    const robot_t *robot = controller->robot;
     controller->inputs = *inputs;
-    const uint16_t faults = motion_measure(&controller->motion, inputs->left_counts, inputs->right_counts);
+    controller->inputs.left_counts = directed_counts(inputs->left_counts, robot->left.encoder_reversed);
+    controller->inputs.right_counts = directed_counts(inputs->right_counts, robot->right.encoder_reversed);
+    const uint16_t faults = motion_measure(&controller->motion, controller->inputs.left_counts, controller->inputs.right_counts);
     if (safety_tick(&controller->safety, inputs->now_us, inputs->button, faults)) {
         motion_drive(&controller->motion);
     }
@@ -56,7 +71,8 @@ static void identify(controller_t *controller)
         .deadman_ms = robot->deadman_ms,
         .tick_ms = robot->tick_ms,
         .track_um = robot->track_um,
-        .wheel_radius_um = robot->wheel_radius_um,
+        .left_radius_um = robot->left.radius_um,
+        .right_radius_um = robot->right.radius_um,
         .counts_per_turn = robot->counts_per_turn,
         .max_v_mmps = robot->max_v_mmps,
         .max_reverse_mmps = robot->max_reverse_mmps,
@@ -84,8 +100,8 @@ static void report(controller_t *controller, uint8_t result, uint32_t now_us)
         .w_mradps = motion->wanted_w_mradps,
         .left_counts = controller->inputs.left_counts,
         .right_counts = controller->inputs.right_counts,
-        .left_permille = controller->power.left_permille,
-        .right_permille = controller->power.right_permille,
+        .left_permille = motion->left.permille,
+        .right_permille = motion->right.permille,
         .battery_mv = controller->inputs.battery_mv
     };
     if (result != RESULT_OK) {

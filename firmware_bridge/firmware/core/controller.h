@@ -15,13 +15,13 @@
 #include "wire.h"
 
 typedef struct {
-    int16_t left_permille;      /* of full power, forward positive; both 0: motors off */
+    int16_t left_permille;      /* of full power, positive as the motor is connected; both 0: motors off */
     int16_t right_permille;
 } power_t;
 
 typedef struct {
     uint32_t now_us;            /* wraps */
-    int32_t left_counts;        /* of the encoders, wraps */
+    int32_t left_counts;        /* of the encoders, as they are connected; wraps */
     int32_t right_counts;
     uint16_t battery_mv;        /* 0: not measured */
     bool button;                /* the emergency-stop button is pressed, or its wire is broken */
@@ -33,7 +33,7 @@ typedef struct {
     motion_t motion;
     frame_reader_t reader;
     frame_t frame;              /* the request, and then its answer */
-    inputs_t inputs;            /* of the last tick */
+    inputs_t inputs;            /* of the last tick, its counts forward positive */
     wire_counters_t counters;
     power_t power;              /* for the motors, until the next call */
     uint8_t port;

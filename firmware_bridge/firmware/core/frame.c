@@ -24,7 +24,6 @@ static void begin(frame_reader_t *reader)
 {
     reader->size = 0U;
     reader->left = 0U;
-    reader->zero_is_due = false;
     reader->begun = false;
     reader->broken = false;
 }
@@ -45,12 +44,12 @@ static void take_coded(frame_reader_t *reader, uint8_t byte)
         append(reader, byte);
         reader->left--;
     } else {
-        /* A code byte: so many minus one bytes follow, and then, unless the frame ends or the code was 255, a zero. */
-        if (reader->zero_is_due) {
+        /* A code byte: so many minus one bytes follow, and then, unless the frame ends, a zero.  After 255 there would be none in COBS, but
+         * no frame is so long. */
+        if (reader->begun) {
             append(reader, 0U);
         }
         reader->left = (uint8_t)(byte - 1U);
-        reader->zero_is_due = (byte != 0xFFU);
     }
     reader->begun = true;
 }

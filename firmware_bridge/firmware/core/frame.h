@@ -29,7 +29,6 @@ typedef struct {
     uint8_t bytes[FRAME_MAX_DECODED];
     uint8_t size;               /* decoded so far */
     uint8_t left;               /* bytes until the next code byte of COBS */
-    bool zero_is_due;           /* the next code byte stands for a zero, unless it ends the frame */
     bool begun;                 /* something came since the last zero */
     bool broken;                /* too long, or the zero came too early */
 } frame_reader_t;

@@ -14,25 +14,30 @@
 
 void motion_init(motion_t *motion, const robot_t *robot)
 {
-    const motion_t at_reset = { .robot = robot };
+    const motion_t at_reset = { .robot = robot, .left = { .built = &robot->left }, .right = { .built = &robot->right } };
     *motion = at_reset;
 }
 
 /* Way for one count of an encoder, in thousandths of a um. */
-static int32_t way_of_count(const robot_t *robot)
+static int32_t way_of_count(const robot_t *robot, const robot_wheel_t *wheel)
 {
-    return (TWO_PI_MILLI * (int32_t)robot->wheel_radius_um) / (int32_t)robot->counts_per_turn;
+    return (TWO_PI_MILLI * (int32_t)wheel->radius_um) / (int32_t)robot->counts_per_turn;
+}
+
+static bool wheel_fits(const robot_t *robot, const robot_wheel_t *wheel)
+{
+    return (wheel->radius_um > 0U) && (((uint32_t)INT32_MAX / (uint32_t)TWO_PI_MILLI) > wheel->radius_um)
+        && (wheel->full_speed_mmps > 0) && ((robot->counts_per_turn == 0U) || (way_of_count(robot, wheel) > 0));
 }
 
 bool motion_fits(const robot_t *robot)
 {
     const uint32_t half_track_um = robot->track_um / 2U;
     return (half_track_um > 0U) && (((uint32_t)INT32_MAX / half_track_um) > (uint32_t)robot->max_w_mradps)
-        && (robot->wheel_radius_um > 0U) && (((uint32_t)INT32_MAX / (uint32_t)TWO_PI_MILLI) > robot->wheel_radius_um)
-        && (robot->tick_ms > 0U) && (robot->tick_ms <= LONGEST_TICK_MS) && (robot->full_speed_mmps > 0)
+        && (robot->tick_ms > 0U) && (robot->tick_ms <= LONGEST_TICK_MS)
         && (robot->max_v_mmps >= 0) && (robot->max_reverse_mmps >= 0) && (robot->max_w_mradps >= 0)
         && (robot->max_wheel_mmps > 0) && (robot->stall_ms <= LONGEST_STALL_MS) && (robot->deadman_ms > robot->tick_ms)
-        && ((robot->counts_per_turn == 0U) || (way_of_count(robot) > 0));
+        && wheel_fits(robot, &robot->left) && wheel_fits(robot, &robot->right);
 }
 
 static int32_t magnitude(int32_t number)
@@ -146,7 +151,7 @@ static bool is_stalled(const robot_t *robot, wheel_t *wheel, int32_t most_counts
         + ((magnitude(wheel->wanted_umps) / PER_MILLI) * (int32_t)robot->stall_ms);
     if (magnitude(wheel->judged_um) >= stretch_um) {
         const int32_t counts = counts_since(wheel->counts, wheel->judged_counts, most_counts);
-        const int32_t turned_um = (counts * way_of_count(robot)) / PER_MILLI;
+        const int32_t turned_um = (counts * way_of_count(robot, wheel->built)) / PER_MILLI;
         stalled = magnitude(turned_um) < (magnitude(wheel->judged_um) / STALLED_SHARE);
         begin_way(wheel);
     }
@@ -159,7 +164,7 @@ static uint16_t measure(const robot_t *robot, wheel_t *wheel, int32_t counts)
     if (robot->counts_per_turn == 0U) {
         wheel->counts = counts;
     } else {
-        const int32_t way = way_of_count(robot);
+        const int32_t way = way_of_count(robot, wheel->built);
         const int32_t most_counts = INT32_MAX / way;
         const int32_t turned = counts_since(counts, wheel->counts, most_counts);
         wheel->counts = counts;
@@ -195,8 +200,8 @@ static void power(const robot_t *robot, wheel_t *wheel, int32_t wanted_umps)
         wheel->integral_um = 0;
         wheel->permille = 0;
     } else {
-        const int32_t ahead = ((wanted_umps / PER_MILLI) * MOTION_FULL_PERMILLE) / robot->full_speed_mmps;
-        int32_t permille = ahead + ((wanted_umps > 0) ? robot->dead_zone_permille : -robot->dead_zone_permille);
+        const int32_t ahead = ((wanted_umps / PER_MILLI) * MOTION_FULL_PERMILLE) / wheel->built->full_speed_mmps;
+        int32_t permille = ahead + ((wanted_umps > 0) ? wheel->built->dead_zone_permille : -wheel->built->dead_zone_permille);
         if (robot->counts_per_turn != 0U) {
             const int32_t error_umps = clamped(wanted_umps - clamped(wheel->speed_umps, MOST_ERROR_UMPS), MOST_ERROR_UMPS);
             const int32_t added_um = (error_umps * (int32_t)robot->tick_ms) / PER_MILLI;

@@ -11,6 +11,7 @@
 
 /* Speeds are in um/s and urad/s inside, so that a ramp of some mm/s^2 moves by whole numbers in a tick of some ms. */
 typedef struct {
+    const robot_wheel_t *built;
     int32_t counts;             /* of the encoder at the last tick */
     int32_t speed_umps;         /* measured in the last tick */
     int32_t wanted_umps;        /* on the ramp */

@@ -1,8 +1,22 @@
+/* Made by firmware_bridge/robot_source.py of a robot file. */
 #include "robot.h"
 
 const robot_t ROBOT = {
     .track_um = 150000U,
-    .wheel_radius_um = 33000U,
+    .left = {
+        .radius_um = 33000U,
+        .full_speed_mmps = 700,
+        .dead_zone_permille = 60,
+        .motor_reversed = false,
+        .encoder_reversed = false
+    },
+    .right = {
+        .radius_um = 33000U,
+        .full_speed_mmps = 700,
+        .dead_zone_permille = 60,
+        .motor_reversed = false,
+        .encoder_reversed = false
+    },
     .counts_per_turn = 1440U,
 
     .max_v_mmps = 500,
@@ -18,8 +32,6 @@ const robot_t ROBOT = {
     .tick_ms = 5U,
     .late_tick_ms = 50U,
 
-    .full_speed_mmps = 700,
-    .dead_zone_permille = 60,
     .gain_p = 400,
     .gain_i = 2000,
     .stall_mm = 30U,

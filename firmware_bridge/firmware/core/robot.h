@@ -2,11 +2,21 @@
 #ifndef ROBOT_H
 #define ROBOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
+    uint32_t radius_um;             /* that it rolls on, as measured */
+    int16_t full_speed_mmps;        /* of its rim at full power, unloaded */
+    int16_t dead_zone_permille;     /* power at which it begins to turn */
+    bool motor_reversed;            /* connected the wrong way round */
+    bool encoder_reversed;
+} robot_wheel_t;
+
+typedef struct {
     uint32_t track_um;              /* between the contact points of the wheels */
-    uint32_t wheel_radius_um;
+    robot_wheel_t left;
+    robot_wheel_t right;
     uint16_t counts_per_turn;       /* of an encoder, for one turn of the wheel; 0: no encoders, wheels run open loop */
 
     int16_t max_v_mmps;             /* limits; a Drive beyond them is refused */
@@ -22,8 +32,6 @@ typedef struct {
     uint16_t tick_ms;               /* period of the control tick */
     uint16_t late_tick_ms;          /* two ticks this far apart are a fault of the firmware itself */
 
-    int16_t full_speed_mmps;        /* of an unloaded wheel at full power */
-    int16_t dead_zone_permille;     /* power at which the wheel begins to turn */
     int16_t gain_p;                 /* permille for an error of 1 m/s */
     int16_t gain_i;                 /* permille for an error of 1 m/s that lasted 1 s */
     uint16_t stall_mm;              /* of a way so long, and of what it should turn in stall_ms beside, a wheel must */
@@ -32,7 +40,7 @@ typedef struct {
     uint16_t runaway_ms;
 } robot_t;
 
-/* The robot of boards/robots/sim.toml: each port is built for one. */
+/* Each port is built for one: see firmware_bridge/robot_source.py. */
 extern const robot_t ROBOT;
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Hash of the definition: both ends must have the same. */
-#define WIRE_PROTOCOL 0xB3A3EF5EUL
+#define WIRE_PROTOCOL 0x515BE929UL
 
 /* What the microcontroller may do with the motors. */
 #define STATE_DISARMED 0U /* motors off; the state after every reset */
@@ -127,7 +127,7 @@ static inline void wire_read_clear_faults(const uint8_t *from, wire_clear_faults
 #define WIRE_READ_COUNTERS 8U
 
 #define WIRE_IDENTITY 129U
-#define WIRE_IDENTITY_SIZE 36U
+#define WIRE_IDENTITY_SIZE 40U
 
 typedef struct {
     uint32_t protocol; /* the firmware's protocol hash */
@@ -137,7 +137,8 @@ typedef struct {
     uint16_t deadman_ms; /* motors are off this long and one tick after the last accepted Drive, and not sooner than one tick before */
     uint16_t tick_ms; /* period of the control tick */
     uint32_t track_um; /* between the contact points of the wheels */
-    uint32_t wheel_radius_um; /* of both wheels */
+    uint32_t left_radius_um; /* that the left wheel rolls on */
+    uint32_t right_radius_um; /* and the right one */
     uint16_t counts_per_turn; /* of an encoder, for one turn of the wheel; 0 if there are none */
     int16_t max_v_mmps; /* forward */
     int16_t max_reverse_mmps; /* backward, as a positive number */
@@ -157,15 +158,16 @@ static inline void wire_write_identity(const wire_identity_t *from, uint8_t *to)
     wire_put_u16(&to[8], (uint16_t)from->deadman_ms);
     wire_put_u16(&to[10], (uint16_t)from->tick_ms);
     wire_put_u32(&to[12], (uint32_t)from->track_um);
-    wire_put_u32(&to[16], (uint32_t)from->wheel_radius_um);
-    wire_put_u16(&to[20], (uint16_t)from->counts_per_turn);
-    wire_put_u16(&to[22], (uint16_t)from->max_v_mmps);
-    wire_put_u16(&to[24], (uint16_t)from->max_reverse_mmps);
-    wire_put_u16(&to[26], (uint16_t)from->max_w_mradps);
-    wire_put_u16(&to[28], (uint16_t)from->accel_mmps2);
-    wire_put_u16(&to[30], (uint16_t)from->decel_mmps2);
-    wire_put_u16(&to[32], (uint16_t)from->angular_accel_mradps2);
-    wire_put_u16(&to[34], (uint16_t)from->angular_decel_mradps2);
+    wire_put_u32(&to[16], (uint32_t)from->left_radius_um);
+    wire_put_u32(&to[20], (uint32_t)from->right_radius_um);
+    wire_put_u16(&to[24], (uint16_t)from->counts_per_turn);
+    wire_put_u16(&to[26], (uint16_t)from->max_v_mmps);
+    wire_put_u16(&to[28], (uint16_t)from->max_reverse_mmps);
+    wire_put_u16(&to[30], (uint16_t)from->max_w_mradps);
+    wire_put_u16(&to[32], (uint16_t)from->accel_mmps2);
+    wire_put_u16(&to[34], (uint16_t)from->decel_mmps2);
+    wire_put_u16(&to[36], (uint16_t)from->angular_accel_mradps2);
+    wire_put_u16(&to[38], (uint16_t)from->angular_decel_mradps2);
 }
 
 #define WIRE_STATUS 130U
@@ -181,7 +183,7 @@ typedef struct {
     int16_t w_mradps; /* likewise */
     int32_t left_counts; /* of the left encoder since the reset */
     int32_t right_counts; /* of the right encoder */
-    int16_t left_permille; /* output to the left motor, of full power */
+    int16_t left_permille; /* output to the left motor, of full power, forward positive */
     int16_t right_permille; /* output to the right motor */
     uint16_t battery_mv; /* 0 if it is not measured */
 } wire_status_t;

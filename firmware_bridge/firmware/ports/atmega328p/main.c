@@ -18,8 +18,11 @@
 
 #define PORT_ATMEGA328P 1U
 #define UBRR_115200 16U             /* with U2X: 2.1 % fast, as every Arduino */
-#define RING_SIZE 128U              /* bytes; a power of two */
-#define RING_MASK (RING_SIZE - 1U)
+/* Bytes; powers of two.  What waits to be read makes the deadman late: no more than a request and a half does. */
+#define HEARD_SIZE 16U
+#define HEARD_MASK (HEARD_SIZE - 1U)
+#define TO_SAY_SIZE 128U
+#define TO_SAY_MASK (TO_SAY_SIZE - 1U)
 #define BYTES_AT_ONCE 8U              /* less than two requests */
 #define PWM_TOP 800U                /* 10 kHz, phase correct */
 #define MS_TOP 249U                 /* of timer 0: 250 counts of 4 us */
@@ -35,14 +38,16 @@
 #define RIGHT_FORWARD BIT(PB0)
 #define RIGHT_BACKWARD BIT(PB4)
 
-typedef struct {
-    volatile uint8_t bytes[RING_SIZE];
+static struct {
+    volatile uint8_t bytes[HEARD_SIZE];
     volatile uint8_t in;
     volatile uint8_t out;
-} ring_t;
-
-static ring_t heard;
-static ring_t to_say;
+} heard;
+static struct {
+    volatile uint8_t bytes[TO_SAY_SIZE];
+    volatile uint8_t in;
+    volatile uint8_t out;
+} to_say;
 static volatile uint16_t lost_bytes;
 static volatile uint32_t milliseconds;
 static volatile int32_t left_counts;
@@ -52,7 +57,7 @@ static controller_t controller;
 ISR(USART_RX_vect)
 {
     const uint8_t byte = UDR0;
-    const uint8_t next = (uint8_t)((heard.in + 1U) & RING_MASK);
+    const uint8_t next = (uint8_t)((heard.in + 1U) & HEARD_MASK);
     if (next == heard.out) {
         lost_bytes++;
     } else {
@@ -67,7 +72,7 @@ ISR(USART_UDRE_vect)
         UCSR0B = (uint8_t)(UCSR0B & (0xFFU ^ BIT(UDRIE0)));
     } else {
         UDR0 = to_say.bytes[to_say.out];
-        to_say.out = (uint8_t)((to_say.out + 1U) & RING_MASK);
+        to_say.out = (uint8_t)((to_say.out + 1U) & TO_SAY_MASK);
     }
 }
 
@@ -157,11 +162,11 @@ static void set_motors(void)
 /* A whole answer or none: a computer that asks faster than the line carries answers has to ask again. */
 static void say(uint8_t size)
 {
-    const uint8_t used = (uint8_t)((uint8_t)(to_say.in - to_say.out) & RING_MASK);
-    if (size < (RING_SIZE - used)) {
+    const uint8_t used = (uint8_t)((uint8_t)(to_say.in - to_say.out) & TO_SAY_MASK);
+    if (size < (TO_SAY_SIZE - used)) {
         for (uint8_t i = 0U; i < size; i++) {
             to_say.bytes[to_say.in] = controller.line[i];
-            to_say.in = (uint8_t)((to_say.in + 1U) & RING_MASK);
+            to_say.in = (uint8_t)((to_say.in + 1U) & TO_SAY_MASK);
         }
         UCSR0B |= BIT(UDRIE0);
     }
@@ -172,7 +177,7 @@ static void listen(void)
 {
     for (uint8_t i = 0U; (i < BYTES_AT_ONCE) && (heard.out != heard.in); i++) {
         const uint8_t byte = heard.bytes[heard.out];
-        heard.out = (uint8_t)((heard.out + 1U) & RING_MASK);
+        heard.out = (uint8_t)((heard.out + 1U) & HEARD_MASK);
         const uint8_t size = controller_receive(&controller, byte, now_us());
         set_motors();
         say(size);

@@ -69,21 +69,21 @@ static void say_what_changed(void)
     (void)fflush(stdout);
 }
 
-static void turn(motor_t *motor, int16_t permille)
+static void turn(motor_t *motor, const robot_wheel_t *wheel, int16_t permille)
 {
-    const double free_mmps = (double)ROBOT.full_speed_mmps * permille / 1000.0;
+    const double free_mmps = (double)wheel->full_speed_mmps * permille / 1000.0;
     motor->speed_mmps += (free_mmps - motor->speed_mmps) * ((double)ROBOT.tick_ms / LAG_MS);
     motor->turned_mm += motor->speed_mmps * (double)ROBOT.tick_ms / 1000.0;
     if (encoders) {
-        const double mm_per_count = 6.283185 * (double)ROBOT.wheel_radius_um / 1000.0 / ROBOT.counts_per_turn;
+        const double mm_per_count = 6.283185 * (double)wheel->radius_um / 1000.0 / ROBOT.counts_per_turn;
         motor->counts = (int32_t)(motor->turned_mm / mm_per_count);
     }
 }
 
 static void tick(void)
 {
-    turn(&left_motor, controller.power.left_permille);
-    turn(&right_motor, controller.power.right_permille);
+    turn(&left_motor, &ROBOT.left, controller.power.left_permille);
+    turn(&right_motor, &ROBOT.right, controller.power.right_permille);
     inputs.left_counts = left_motor.counts;
     inputs.right_counts = right_motor.counts;
     inputs.battery_mv = 7400U;

@@ -1,0 +1,127 @@
+"""The robot that a firmware is built for is made of the robot file, and of nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_wm.paths import shipped
+from edge_wm.robot import chassis_of, load_robot
+from edge_wm.robot_bridge import DifferentialTable, SimavrTable
+from firmware_bridge.bridge import BridgeError
+from firmware_bridge.drivetrain import Differential, Motor
+from firmware_bridge.robot_source import Build, robot_source
+from firmware_bridge.serial_bridge import SerialBridge
+from firmware_bridge.simulator.avr_bench import FIRMWARE
+from tests.firmware_bridge.conftest import CORE, TRAP, compiled
+from tests.firmware_bridge.test_serial_bridge import CHASSIS, Board
+
+MOTOR = Motor(full_speed=0.7, dead_zone=0.06)
+WHEELS = Differential(CHASSIS.track_m, MOTOR, MOTOR)
+
+
+def number(source: str, name: str) -> list[int]:
+    return [int(found) for found in re.findall(rf"\.{name} = (-?\d+)U?", source)]
+
+
+def test_the_robot_in_the_core_is_that_of_the_simulated_board() -> None:
+    robot = load_robot(shipped("boards", "robots", "sim-avr.toml"))
+    assert isinstance(robot.drive, DifferentialTable)
+    assert isinstance(robot.bridge, SimavrTable)
+    made = robot_source(
+        chassis_of(robot), robot.drive.drivetrain(robot.geometry.track_m), robot.bridge.firmware.build()
+    )
+    assert (FIRMWARE / "core" / "robot.c").read_text() == made
+
+
+def test_each_number_of_the_robot_file_arrives() -> None:
+    left = Motor(full_speed=0.71, dead_zone=0.05, reversed=True)
+    right = Motor(full_speed=0.72, dead_zone=0.07)
+    chassis = replace(CHASSIS, trims=(1.01, 0.99))
+    build = Build(
+        counts_per_turn=360, reversed_encoders=(False, True), deadman_s=0.25, gain_p=0.3, gain_i=1.5
+    )
+    source = robot_source(chassis, Differential(0.15, left, right), build)
+    assert number(source, "radius_um") == [33_330, 32_670]
+    assert number(source, "full_speed_mmps") == [710, 720]
+    assert number(source, "dead_zone_permille") == [50, 70]
+    assert re.findall(r"motor_reversed = (\w+)", source) == ["true", "false"]
+    assert re.findall(r"encoder_reversed = (\w+)", source) == ["false", "true"]
+    assert (number(source, "counts_per_turn"), number(source, "deadman_ms")) == ([360], [250])
+    assert (number(source, "gain_p"), number(source, "gain_i")) == ([300], [1500])
+    assert number(source, "max_wheel_mmps") == [609]  # six sevenths of the slower
+
+
+def test_a_firmware_that_was_made_so_is_accepted_by_the_computer_that_made_it(tmp_path: Path) -> None:
+    """And by no computer with another robot file."""
+    chassis = replace(
+        CHASSIS,
+        track_m=0.2113,
+        wheel_radius_m=0.0415,
+        max_v=0.41,
+        max_w=1.7,
+        accel=0.83,
+        trims=(1.0123, 0.9876),
+    )
+    robot = tmp_path / "robot.c"
+    robot.write_text(robot_source(chassis, Differential(0.2113, MOTOR, MOTOR), Build(1200)))
+    core = [file for file in CORE if file.name != "robot.c"]
+    program = compiled(tmp_path / "host", *TRAP, *core, robot, FIRMWARE / "ports" / "host" / "main.c")
+    board = Board(program)
+    try:
+        bridge = SerialBridge(board.device, chassis)
+        bridge.connect()
+        bridge.arm()
+        bridge.close()
+        with pytest.raises(
+            BridgeError, match=r"left wheel radius of 0\.04201 m, the robot has 0\.0415 m: reflash"
+        ):
+            SerialBridge(board.device, replace(chassis, trims=(1.0, 0.9876))).connect()
+    finally:
+        board.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"max_v": 0.61}, "max_v 0.61 m/s is beyond 0.6 m/s"),
+        ({"max_w": 33.0}, "max_w: 33 is more than the firmware can hold, 32.767"),
+        ({"accel": 60.0}, "accel: 80 is more"),
+        ({"angular_accel": 50.0}, "angular_accel"),
+        ({"track_m": 5000.0}, "track_m"),
+    ],
+)
+def test_what_the_firmware_cannot_hold_is_refused(change: dict[str, float], why: str) -> None:
+    with pytest.raises(BridgeError, match=why):
+        robot_source(replace(CHASSIS, **change), WHEELS, Build(1440))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.6])
+def test_a_deadman_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(BridgeError, match="deadman_s"):
+        Build(deadman_s=seconds)
+
+
+@pytest.mark.skipif(shutil.which("cppcheck") is None, reason="no cppcheck: run  sudo apt install cppcheck")
+def test_what_was_made_keeps_the_rules_of_the_rest(tmp_path: Path) -> None:
+    robot = tmp_path / "robot.c"
+    robot.write_text(robot_source(CHASSIS, WHEELS, Build(1440, (True, True))))
+    command = [
+        "cppcheck",
+        "--quiet",
+        "--std=c11",
+        "--enable=warning,style",
+        "--addon=misra",
+        "--suppress=missingIncludeSystem",
+        f"--suppressions-list={FIRMWARE / 'misra-suppressions.txt'}",
+        "--error-exitcode=1",
+        f"-I{FIRMWARE / 'core'}",
+        str(robot),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FIRMWARE, check=False)
+    assert done.returncode == 0, done.stderr
