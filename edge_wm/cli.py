@@ -35,11 +35,13 @@ class Subcommand(NamedTuple):
 
 SUBCOMMANDS = {
     "bridge": Subcommand(
-        "edge_wm.commands.bridge:command", "Find the microcontroller, ask it who it is, try its wheels."
+        "edge_wm.commands.bridge:command",
+        "Find what moves the robot, flash it, try and calibrate its wheels.",
     ),
     "demo": Subcommand(
         "edge_wm.commands.demo:command", "Drive the simulated robot to five goals, and watch."
     ),
+    "doctor": Subcommand("edge_wm.commands.doctor:command", "Look at a robot before it drives."),
     "drive": Subcommand("edge_wm.commands.drive:command", "Drive one robot to one goal."),
     "eval": Subcommand("edge_wm.commands.eval:command", "Measure a policy over many episodes."),
     "model": Subcommand("edge_wm.commands.model:command", "Verify or inspect a bundle."),
