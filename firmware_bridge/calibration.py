@@ -136,10 +136,12 @@ def trims_of(chassis: Chassis, driven: Driven, ahead_m: float, aside_m: float) -
     Raises:
         BridgeError: this cannot have been.
     """
-    if not ahead_m > 0.0 or abs(aside_m) > ahead_m:
+    if not (math.isfinite(ahead_m) and ahead_m > 0.0 and abs(aside_m) <= ahead_m):
         raise BridgeError(
             f"{ahead_m:g} m ahead and {aside_m:g} m aside: measure again, from where its middle started"
         )
+    if driven.left_m <= 0.0 or driven.right_m <= 0.0:
+        raise BridgeError("a wheel has not turned forward by its encoder: run  edge-wm bridge arm-test")
     turned = 2.0 * math.atan2(aside_m, ahead_m)
     chord = math.hypot(ahead_m, aside_m)
     arc = chord if turned == 0.0 else chord * (turned / 2.0) / math.sin(turned / 2.0)
@@ -167,7 +169,7 @@ def track_of(chassis: Chassis, driven: Driven, turned: float) -> float:
 
 
 def _corrected(name: str, value: float, factor: float) -> float:
-    if abs(factor - 1.0) > MOST:
+    if not abs(factor - 1.0) <= MOST:
         raise BridgeError(
             f"{name} would change by {factor - 1.0:+.0%}: measure again, and check wheel_radius_m and the motors' numbers"
         )
@@ -201,7 +203,7 @@ def find_dead_zone(
             for _ in range(round(DEAD_ZONE_S / PERIOD_S)):
                 applied = bridge.apply(Command(speed / 2.0, spin if right else -spin))
                 if turns(PERIOD_S):
-                    if applied.v < 0.9 * speed / 2.0:
+                    if applied.v < 0.9 * speed / 2.0 or abs(applied.w) < 0.9 * spin:
                         raise BridgeError(
                             "the limits of the robot file hold the wheel back: it cannot be calibrated"
                         )

@@ -170,8 +170,9 @@ def pico_volumes(mounts: Iterable[str]) -> list[Path]:
     Args:
         mounts: lines of ``/proc/mounts``, in which a space is ``\040``.
     """
-    folders = [Path(line.split(" ")[1].replace("\\040", " ")) for line in mounts if line.count(" ") > 1]
-    return [folder for folder in folders if (folder / PICO_VOLUME).is_file()]
+    drives = [line.split(" ")[1] for line in mounts if line.split(" ")[2:3] == ["vfat"]]
+    folders = [drive.replace("\\040", " ") for drive in drives]
+    return [Path(folder) for folder in folders if os.path.isfile(os.path.join(folder, PICO_VOLUME))]  # noqa: PTH113, PTH118 one that may not be entered is none
 
 
 def _need(program: str, packages: str) -> None:

@@ -6,6 +6,7 @@ never hold up one of the supervisor's.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from firmware_bridge.bridge import BridgeError
@@ -18,6 +19,8 @@ BRAKING = 2.0
 """Its ramps towards rest, likewise, or as a multiple of its own where the computer knows only one."""
 RESERVE = 6.0 / 7.0
 """No wheel is asked for more than this share of its full speed: a loaded one could not follow."""
+MOST_RIM, MOST_RADIUS_M = 2.14, 0.34
+"""m/s and m: `motion_fits` (core/motion.c) takes no more, so that no product of 32 bits overflows."""
 TICK_MS = 5
 LATE_TICK_MS = 50
 
@@ -67,14 +70,22 @@ def robot_source(chassis: Chassis, wheels: Differential, build: Build) -> str:
         raise BridgeError(
             f"max_v {chassis.max_v:g} m/s is beyond {fastest:g} m/s, six sevenths of the slower motor's full_speed: lower it"
         )
+    if chassis.max_w * chassis.track_m / 2.0 > MOST_RIM:
+        raise BridgeError(
+            f"max_w {chassis.max_w:g} rad/s on a track of {chassis.track_m:g} m is more than the firmware can calculate with"
+        )
+    if chassis.wheel_radius_m * max(chassis.trims) > MOST_RADIUS_M:
+        raise BridgeError(
+            f"wheel_radius_m {chassis.wheel_radius_m:g} is more than the firmware can calculate with, {MOST_RADIUS_M:g}"
+        )
     return _TEXT.format(
         track=_whole("track_m", chassis.track_m, 1e6, 32),
         left=_wheel("left", chassis, wheels.left, chassis.trims[0], build.reversed_encoders[0]),
         right=_wheel("right", chassis, wheels.right, chassis.trims[1], build.reversed_encoders[1]),
         counts=_whole("counts_per_turn", build.counts_per_turn, 1, 16),
-        max_v=_whole("max_v", chassis.max_v, 1e3, 15),
-        max_reverse=_whole("max_reverse_v", chassis.max_reverse_v, 1e3, 15),
-        max_w=_whole("max_w", chassis.max_w, 1e3, 15),
+        max_v=_limit("max_v", chassis.max_v),
+        max_reverse=_limit("max_reverse_v", chassis.max_reverse_v),
+        max_w=_limit("max_w", chassis.max_w),
         max_wheel=_whole("full_speed", fastest, 1e3, 15),
         accel=_whole("accel", chassis.accel * STEEPER, 1e3, 16),
         decel=_whole("decel", chassis.decel * BRAKING, 1e3, 16),
@@ -90,6 +101,11 @@ def robot_source(chassis: Chassis, wheels: Differential, build: Build) -> str:
         runaway_mmps=_whole("runaway_v", build.runaway_v, 1e3, 15),
         runaway_ms=_whole("runaway_s", build.runaway_s, 1e3, 16),
     )
+
+
+def _limit(name: str, number: float) -> int:
+    """Rounded up, so that the computer's own limit is never beyond it."""
+    return _whole(name, math.ceil(number * 1e3 - 1e-6) / 1e3, 1e3, 15)
 
 
 def _whole(name: str, number: float, per_unit: float, bits: int) -> int:

@@ -130,7 +130,17 @@ def test_trims_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "aside"), [(0.0, 0.0), (-1.0, 0.0), (1.0, 1.5), (math.nan, 0.0), (200.0, 0.0), (1.0, 0.0)]
+    ("ahead", "aside"),
+    [
+        (0.0, 0.0),
+        (-1.0, 0.0),
+        (1.0, 1.5),
+        (math.nan, 0.0),
+        (2.0, math.nan),
+        (math.inf, 0.0),
+        (200.0, 0.0),
+        (1.0, 0.0),
+    ],
 )
 def test_what_cannot_have_been_is_refused(ahead: float, aside: float) -> None:
     with pytest.raises(BridgeError, match="measure again"):
@@ -189,3 +199,18 @@ def test_a_wheel_that_never_turns_is_a_line() -> None:
     with pytest.raises(BridgeError, match="is its motor connected"):
         find_dead_zone(floor, CHASSIS, 0.3, False, lambda seconds: False)
     assert not floor.armed
+
+
+def test_a_wheel_that_its_encoder_says_stood_still_is_no_calibration() -> None:
+    with pytest.raises(BridgeError, match="has not turned forward"):
+        trims_of(CHASSIS, Driven(0.0, 4.0, True), 2.0, 0.0)
+
+
+def test_limits_that_hold_the_wheel_back_are_no_dead_zone() -> None:
+    class Slow(Floor):
+        def apply(self, command: Command) -> Command:
+            return super().apply(command.within(0.5, 0.15, 1.0))
+
+    floor = Slow(encoders=False)
+    with pytest.raises(BridgeError, match="hold the wheel back"):
+        find_dead_zone(floor, CHASSIS, 0.7, True, lambda seconds: floor.applied.v > 0.12)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_wm.paths import shipped
 from edge_wm.robot import chassis_of, load_robot
@@ -90,10 +92,10 @@ def test_a_firmware_that_was_made_so_is_accepted_by_the_computer_that_made_it(tm
     ("change", "why"),
     [
         ({"max_v": 0.61}, "max_v 0.61 m/s is beyond 0.6 m/s"),
-        ({"max_w": 33.0}, "max_w: 33 is more than the firmware can hold, 32.767"),
+        ({"max_w": 33.0, "track_m": 0.1}, r"max_w: 33 is more than the firmware can hold, 32\.767"),
         ({"accel": 60.0}, "accel: 80 is more"),
         ({"angular_accel": 50.0}, "angular_accel"),
-        ({"track_m": 5000.0}, "track_m"),
+        ({"track_m": 5000.0}, "on a track of 5000 m is more than the firmware can calculate with"),
     ],
 )
 def test_what_the_firmware_cannot_hold_is_refused(change: dict[str, float], why: str) -> None:
@@ -125,3 +127,27 @@ def test_what_was_made_keeps_the_rules_of_the_rest(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=FIRMWARE, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@given(
+    max_v=st.floats(0.05, 0.5),
+    max_w=st.floats(0.1, 20.0),
+    reverse=st.just(0.0) | st.floats(0.001, 0.05),
+    track=st.floats(0.05, 0.2),
+)
+def test_no_limit_of_the_robot_file_is_beyond_the_firmware_that_is_made_of_it(
+    max_v: float, max_w: float, reverse: float, track: float
+) -> None:
+    chassis = replace(CHASSIS, max_v=max_v, max_w=max_w, max_reverse_v=reverse, track_m=track)
+    source = robot_source(chassis, replace(WHEELS, track_m=track), Build(1440))
+    assert number(source, "max_v_mmps")[0] / 1000.0 * (1.0 + 1e-6) >= max_v
+    assert number(source, "max_w_mradps")[0] / 1000.0 * (1.0 + 1e-6) >= max_w
+    assert number(source, "max_reverse_mmps")[0] / 1000.0 * (1.0 + 1e-6) >= reverse
+
+
+@pytest.mark.parametrize("change", [{"track_m": 1.0, "max_w": 4.5}, {"wheel_radius_m": 0.342}])
+def test_what_the_firmware_cannot_calculate_with_is_refused_before_it_is_built(
+    change: dict[str, float],
+) -> None:
+    with pytest.raises(BridgeError, match="can calculate with"):
+        robot_source(replace(CHASSIS, **change), WHEELS, Build(1440))
