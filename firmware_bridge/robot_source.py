@@ -65,7 +65,7 @@ def robot_source(chassis: Chassis, wheels: Differential, build: Build) -> str:
     Raises:
         BridgeError: a number is beyond what the firmware can hold, or the wheels cannot reach ``max_v``.
     """
-    fastest = RESERVE * min(wheels.left.full_speed, wheels.right.full_speed)
+    fastest = RESERVE * min(_full_speed(motor, build) for motor in (wheels.left, wheels.right))
     if chassis.max_v > fastest:
         raise BridgeError(
             f"max_v {chassis.max_v:g} m/s is beyond {fastest:g} m/s, six sevenths of the slower motor's full_speed: lower it"
@@ -80,8 +80,8 @@ def robot_source(chassis: Chassis, wheels: Differential, build: Build) -> str:
         )
     return _TEXT.format(
         track=_whole("track_m", chassis.track_m, 1e6, 32),
-        left=_wheel("left", chassis, wheels.left, chassis.trims[0], build.reversed_encoders[0]),
-        right=_wheel("right", chassis, wheels.right, chassis.trims[1], build.reversed_encoders[1]),
+        left=_wheel("left", chassis, wheels.left, chassis.trims[0], build, build.reversed_encoders[0]),
+        right=_wheel("right", chassis, wheels.right, chassis.trims[1], build, build.reversed_encoders[1]),
         counts=_whole("counts_per_turn", build.counts_per_turn, 1, 16),
         max_v=_limit("max_v", chassis.max_v),
         max_reverse=_limit("max_reverse_v", chassis.max_reverse_v),
@@ -118,10 +118,19 @@ def _whole(name: str, number: float, per_unit: float, bits: int) -> int:
     return whole
 
 
-def _wheel(side: str, chassis: Chassis, motor: Motor, trim: float, reversed_encoder: bool) -> str:
+def _full_speed(motor: Motor, build: Build) -> float:
+    """What the trim is of: the radius where an encoder measures the way, and the speed where nothing does."""
+    return motor.full_speed if build.counts_per_turn else motor.max_speed
+
+
+def _wheel(
+    side: str, chassis: Chassis, motor: Motor, trim: float, build: Build, reversed_encoder: bool
+) -> str:
+    # The firmware adds the dead zone to a power in proportion to the speed, so that both together are full power at full speed.
+    proportional = _full_speed(motor, build) / (1.0 - motor.dead_zone)
     return _WHEEL.format(
         radius=_whole("wheel_radius_m", chassis.wheel_radius_m * trim, 1e6, 32),
-        full_speed=_whole(f"{side}: full_speed", motor.full_speed, 1e3, 15),
+        full_speed=_whole(f"{side}: full_speed", proportional, 1e3, 15),
         dead_zone=_whole(f"{side}: dead_zone", motor.dead_zone, 1e3, 15),
         motor="true" if motor.reversed else "false",
         encoder="true" if reversed_encoder else "false",
@@ -130,8 +139,8 @@ def _wheel(side: str, chassis: Chassis, motor: Motor, trim: float, reversed_enco
 
 _WHEEL = """{{
         .radius_um = {radius}U,
-        .full_speed_mmps = {full_speed},
         .dead_zone_permille = {dead_zone},
+        .full_speed_mmps = {full_speed},
         .motor_reversed = {motor},
         .encoder_reversed = {encoder}
     }}"""

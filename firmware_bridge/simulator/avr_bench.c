@@ -15,7 +15,7 @@
 #define BYTE_US 87U                 /* on the line, at 115200 baud; simavr takes a parity bit too many, and 93 us */
 #define PWM_TOP 800.0
 #define LAG_S 0.06                  /* of a motor's speed behind its power */
-#define FULL_SPEED_MMPS 700.0       /* as in robot.c, and so is the dead zone */
+#define FULL_SPEED_MMPS 700.0       /* as in boards/robots/sim-avr.toml, and so is the dead zone */
 #define DEAD_ZONE_PERMILLE 60
 #define MM_PER_COUNT (6.283185307 * 33.0 / 1440.0)
 #define QUEUE 65536U
@@ -162,7 +162,8 @@ static void turn(bench_t *bench, motor_t *motor, int is_right)
     const double seconds = SLICE_US * 1e-6;
     const int beyond = abs(motor->permille) - DEAD_ZONE_PERMILLE;
     const int turns = (motor->blocked == 0) && (beyond > 0);
-    const double free_mmps = FULL_SPEED_MMPS * ((motor->permille > 0) ? beyond : -beyond) / 1000.0;
+    const double free_mmps
+        = FULL_SPEED_MMPS * ((motor->permille > 0) ? beyond : -beyond) / (1000.0 - DEAD_ZONE_PERMILLE);
     const double wanted = turns ? free_mmps : 0.0;
     motor->speed_mmps += (wanted - motor->speed_mmps) * seconds / LAG_S;
     motor->turned_mm += motor->speed_mmps * seconds;

@@ -50,7 +50,7 @@ def test_each_number_of_the_robot_file_arrives() -> None:
     )
     source = robot_source(chassis, Differential(0.15, left, right), build)
     assert number(source, "radius_um") == [33_330, 32_670]
-    assert number(source, "full_speed_mmps") == [710, 720]
+    assert number(source, "full_speed_mmps") == [747, 774]  # with full power beyond the dead zone
     assert number(source, "dead_zone_permille") == [50, 70]
     assert re.findall(r"motor_reversed = (\w+)", source) == ["true", "false"]
     assert re.findall(r"encoder_reversed = (\w+)", source) == ["false", "true"]
@@ -151,3 +151,16 @@ def test_what_the_firmware_cannot_calculate_with_is_refused_before_it_is_built(
 ) -> None:
     with pytest.raises(BridgeError, match="can calculate with"):
         robot_source(replace(CHASSIS, **change), WHEELS, Build(1440))
+
+
+def test_without_encoders_the_trim_is_one_of_the_speed() -> None:
+    left, right = Motor(0.7, trim=1.1), Motor(0.7, trim=0.9)
+    chassis = replace(CHASSIS, max_v=0.4, trims=(1.1, 0.9))
+    assert number(robot_source(chassis, Differential(0.15, left, right), Build(0)), "full_speed_mmps") == [
+        770,
+        630,
+    ]
+    assert number(robot_source(chassis, Differential(0.15, left, right), Build(1440)), "full_speed_mmps") == [
+        700,
+        700,
+    ]

@@ -5,15 +5,15 @@ const robot_t ROBOT = {
     .track_um = 150000U,
     .left = {
         .radius_um = 33000U,
-        .full_speed_mmps = 700,
         .dead_zone_permille = 60,
+        .full_speed_mmps = 745,
         .motor_reversed = false,
         .encoder_reversed = false
     },
     .right = {
         .radius_um = 33000U,
-        .full_speed_mmps = 700,
         .dead_zone_permille = 60,
+        .full_speed_mmps = 745,
         .motor_reversed = false,
         .encoder_reversed = false
     },

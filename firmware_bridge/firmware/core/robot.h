@@ -7,8 +7,8 @@
 
 typedef struct {
     uint32_t radius_um;             /* that it rolls on, as measured */
-    int16_t full_speed_mmps;        /* of its rim at full power, unloaded */
     int16_t dead_zone_permille;     /* power at which it begins to turn */
+    int16_t full_speed_mmps;        /* of its rim, unloaded, with full power beyond the dead zone */
     bool motor_reversed;            /* connected the wrong way round */
     bool encoder_reversed;
 } robot_wheel_t;
