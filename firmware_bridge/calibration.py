@@ -56,32 +56,33 @@ def drive_straight(
     Raises:
         BridgeError: the bridge refuses, or the way takes far too long.
     """
-    return _drive(bridge, Command(min(SPEED, chassis.max_v), 0.0), distance_m, chassis.track_m, sleep)
+    return _drive(bridge, Command(min(SPEED, chassis.max_v), 0.0), distance_m, chassis, sleep)
 
 
 def drive_turns(bridge: Bridge, chassis: Chassis, turns: float, sleep: Callable[[float], None]) -> Driven:
     """Turn left on the spot, so many times.  Arguments and errors as of :func:`drive_straight`."""
     way_m = turns * math.pi * chassis.track_m
-    return _drive(bridge, Command(0.0, min(TURNING, chassis.max_w)), way_m, chassis.track_m, sleep)
+    return _drive(bridge, Command(0.0, min(TURNING, chassis.max_w)), way_m, chassis, sleep)
 
 
 def _drive(
-    bridge: Bridge, command: Command, way_m: float, track_m: float, sleep: Callable[[float], None]
+    bridge: Bridge, command: Command, way_m: float, chassis: Chassis, sleep: Callable[[float], None]
 ) -> Driven:
     """Until the wheels have made the way, on average and whatever their direction."""
-    expected_s = way_m / (abs(command.v) + abs(command.w) * track_m / 2.0)
+    expected_s = way_m / (abs(command.v) + abs(command.w) * chassis.track_m / 2.0)
+    period_s = min(PERIOD_S, chassis.tick_s)  # no deadman of this robot is shorter
     try:
         bridge.arm()
-        ways = _Ways(bridge, track_m)
+        ways = _Ways(bridge, chassis.track_m)
         began = ways.step(NEUTRAL)
         while ways.mean_m < way_m:
             lasted_s = ways.step(command) - began
             if lasted_s > PATIENCE * expected_s + 1.0:
                 raise BridgeError(f"after {lasted_s:.0f} s the wheels have not made {way_m:.2f} m")
-            sleep(PERIOD_S)
-        for _ in range(round(REST_S / PERIOD_S)):  # down the ramp
+            sleep(period_s)
+        for _ in range(round(REST_S / period_s)):  # down the ramp
             ways.step(NEUTRAL)
-            sleep(PERIOD_S)
+            sleep(period_s)
         ways.step(NEUTRAL)
         return Driven(ways.left_m, ways.right_m, ways.measured)
     finally:
@@ -194,15 +195,16 @@ def find_dead_zone(
     Raises:
         BridgeError: the bridge refuses, or the wheel has not begun to turn at ``MOST_DEAD_ZONE``.
     """
+    period_s = min(PERIOD_S, chassis.tick_s)
     try:
         bridge.arm()
         for step in range(1, round(MOST_DEAD_ZONE / DEAD_ZONE_STEP) + 1):
             share = step * DEAD_ZONE_STEP
             speed = share * full_speed
             spin = speed / chassis.track_m
-            for _ in range(round(DEAD_ZONE_S / PERIOD_S)):
+            for _ in range(round(DEAD_ZONE_S / period_s)):
                 applied = bridge.apply(Command(speed / 2.0, spin if right else -spin))
-                if turns(PERIOD_S):
+                if turns(period_s):
                     if applied.v < 0.9 * speed / 2.0 or abs(applied.w) < 0.9 * spin:
                         raise BridgeError(
                             "the limits of the robot file hold the wheel back: it cannot be calibrated"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import select
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from edge_wm.commands.bridge_options import (
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.robot import Robot, amend_robot, chassis_of, load_robot
-from edge_wm.robot_bridge import DifferentialTable, SerialTable
+from edge_wm.robot_bridge import DifferentialTable, MavlinkTable, RecordedTable, SerialTable
 
 STRAIGHT_M, TURNS = 2.0, 3.0
 """Long enough that a tape measure is more exact than the wheels."""
@@ -98,6 +99,12 @@ def calibrate(
     described = load_robot(robot)
     if not isinstance(described.drive, DifferentialTable):
         raise BadInput(f"{robot}: drive: two wheels side by side are calibrated: describe their motors there")
+    if isinstance(described.bridge, MavlinkTable | RecordedTable):
+        raise BadInput(
+            f"{robot}: bridge.kind: an autopilot is calibrated by its own parameters, and a recording not at all"
+        )
+    if not os.access(robot, os.W_OK):
+        raise BadInput(f"{robot}: read-only: what is found could not be written into it")
     if what == "dead-zone":
         if not wheels_up:
             raise BadInput("dead-zone turns the wheels: lift the robot, and add  --wheels-up")
@@ -201,6 +208,10 @@ def _dead_zones(robot: Robot, file: Path, device: str | None) -> dict[str, float
         raise BadInput(
             f"{file}: the firmware closes its loop over the encoders: it overcomes the dead zone by itself"
         )
+    if isinstance(robot.bridge, SerialTable) and (drive.left.dead_zone or drive.right.dead_zone):
+        raise BadInput(
+            f"{file}: the firmware adds the dead zone that it was built with: set both to 0, flash, and run this again"
+        )
     bare = msgspec.structs.replace(
         drive,
         left=msgspec.structs.replace(drive.left, dead_zone=0.0),
@@ -220,4 +231,8 @@ def _dead_zones(robot: Robot, file: Path, device: str | None) -> dict[str, float
 def _entered(seconds: float) -> bool:
     """Wait so long for the Enter key."""
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return bool(ready) and bool(sys.stdin.readline())
+    if not ready:
+        return False
+    if not sys.stdin.readline():
+        raise BadInput("dead-zone needs somebody at the keyboard: its input has ended")
+    return True

@@ -36,7 +36,7 @@ def test_a_weaker_or_stronger_motor_reaches_them_too(firmware: Firmware, gain: f
 def test_without_encoders_the_power_is_that_of_an_unloaded_wheel(shim: ctypes.CDLL) -> None:
     with on_the_bench(shim, counts_per_turn=0) as firmware:
         firmware.armed().run(1.0, 350)
-        assert firmware.power == (529, 529)  # 350 of 700 mm/s, and 60 of dead zone
+        assert firmware.power == (529, 529)  # 60 of dead zone, and of the rest 350 of 700 mm/s
 
 
 def ramp(firmware: Firmware, v: int, w: int, ticks: int) -> list[tuple[int, int]]:
