@@ -20,8 +20,7 @@ from random import Random
 from firmware_bridge.framing import FrameReader, decode, encode
 from firmware_bridge.simulator.avr_bench import FIRMWARE
 from firmware_bridge.wire import LAYOUTS, TYPES, Drive, Message, Status
-from tests.firmware_bridge.core import SHIM, STRICT, library
-from tests.firmware_bridge.test_framing import RANGES, c_frames
+from tests.firmware_bridge.core import RANGES, SHIM, STRICT, c_frames, library
 
 Plain = tuple[int, int, bytes]
 """Type, sequence number and fields of a frame."""

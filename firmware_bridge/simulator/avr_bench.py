@@ -11,7 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from firmware_bridge.chassis import Chassis
+
 FIRMWARE = Path(__file__).parents[1] / "firmware"
+CHASSIS = Chassis(
+    track_m=0.15,
+    wheel_radius_m=0.033,
+    max_v=0.5,
+    max_reverse_v=0.15,
+    max_w=2.5,
+    accel=1.5,
+    decel=2.0,
+    angular_accel=15.0,
+    tick_s=0.1,
+)
+"""The robot that ``robot.c`` is built for: that of ``boards/robots/sim-avr.toml``."""
 FULL_SPEED_MPS = 0.7
 """Of the rim of an unloaded wheel at full power, as the firmware has it (``robot.c``)."""
 COUNTS_PER_TURN = 1440

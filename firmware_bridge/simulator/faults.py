@@ -82,13 +82,29 @@ class Computer:
                     return answer
         raise AssertionError(f"no answer to {request}")
 
+    def greet(self) -> Identity:
+        """Say hello."""
+        identity = self.ask(Hello(PROTOCOL))
+        assert isinstance(identity, Identity)
+        return identity
+
+    def order(self, request: Message) -> Status:
+        """The status that answers a request."""
+        status = self.ask(request)
+        assert isinstance(status, Status)
+        return status
+
+    def drive_for(self, seconds: float, velocity: Drive) -> Status:
+        """Command a velocity again and again, whatever becomes of it; returns the last answer."""
+        for _ in range(round(seconds * 50)):
+            status = self.order(velocity)
+            self.bench.run(15 * MS)
+        return status
+
     def start(self) -> None:
         """Say hello, arm, and drive until the wheels turn."""
         self.bench.run(100 * MS)
-        identity = self.ask(Hello(PROTOCOL))
-        assert isinstance(identity, Identity)
-        armed = self.ask(Arm(identity.session))
-        assert isinstance(armed, Status)
+        armed = self.order(Arm(self.greet().session))
         assert armed.result == 0, armed
         velocity = self.velocity()
         for _ in range(self.chance.randrange(20, 60)):
@@ -104,8 +120,7 @@ class Computer:
 
     def command(self, velocity: Drive) -> None:
         """Send one command, which must be accepted."""
-        status = self.ask(velocity)
-        assert isinstance(status, Status)
+        status = self.order(velocity)
         assert status.result == 0, status
         self.accepted_us = self.bench.state().heard_us
         self.last_frame = encode(velocity, self.sequence)

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from firmware_bridge.bridge import BridgeError, Command
-from firmware_bridge.chassis import Chassis
 from firmware_bridge.link import ANSWER_S, TRIES
 from firmware_bridge.serial_bridge import SerialBridge
+from firmware_bridge.simulator.avr_bench import CHASSIS
 from firmware_bridge.simulator.avr_pty import AvrOnPty
 from firmware_bridge.simulator.faults import MS, WATCH_US, Drill
 
@@ -40,18 +40,6 @@ LINK_US = round(0.8e6 * ANSWER_S * TRIES)
 JUMP_S = 3600.0
 FORWARD, BACK = signal.SIGUSR1, signal.SIGUSR2
 """What the process's clock does at these signals, by ``JUMP_S``."""
-CHASSIS = Chassis(
-    track_m=0.15,
-    wheel_radius_m=0.033,
-    max_v=0.5,
-    max_reverse_v=0.15,
-    max_w=2.5,
-    accel=1.5,
-    decel=2.0,
-    angular_accel=15.0,
-    tick_s=0.05,
-)
-"""The robot that ``robot.c`` is built for."""
 
 
 class HostDrill(NamedTuple):

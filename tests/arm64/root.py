@@ -24,8 +24,8 @@ PACKAGES = ("python3", "libstdc++6", "libegl1", "libgl1")
 QEMU = "qemu-aarch64-static"
 
 APT_CONFIGURATION = """\
-APT::Architecture "arm64";
-APT::Architectures {{ "arm64"; }};
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Keep-Downloaded-Packages "true";
 APT::Sandbox::User "";
@@ -95,11 +95,7 @@ class Root:
         apt, tree = self.directory / "apt", self.directory / "tree"
         for folder in (apt / "lists/partial", apt / "archives/partial", tree / "usr"):
             folder.mkdir(parents=True)
-        (apt / "status").touch()  # nothing is installed, so everything they depend on comes too
-        (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {self.suite} main\n")
-        (apt / "apt.conf").write_text(APT_CONFIGURATION.format(apt=apt))
-        environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
-        run(["apt-get", "--quiet=2", "update"], environment)
+        environment = apt_of_its_own(apt, self.suite, "arm64")
         run(["apt-get", "--quiet=2", "--yes", "--download-only", "install", *PACKAGES], environment)
         for package in sorted((apt / "archives").glob("*.deb")):
             run(["dpkg-deb", "--extract", str(package), str(tree)])
@@ -125,6 +121,25 @@ def missing_on_host() -> str | None:
     packages = [] if shutil.which(QEMU) else ["qemu-user-static"]
     packages += [] if KEYRING.is_file() else ["debian-archive-keyring"]
     return f"emulating arm64 needs more: run  sudo apt install {' '.join(packages)}" if packages else None
+
+
+def apt_of_its_own(folder: Path, suite: str, architecture: str) -> dict[str, str]:
+    """Apt that knows of nothing that is installed, so that everything that a package depends on comes too.
+
+    Args:
+        folder: where it keeps what it knows; with its ``lists/partial`` and ``archives/partial``.
+        suite: of Debian.
+        architecture: of the packages.
+
+    Returns:
+        The environment in which apt's programs use it.  Raises CalledProcessError if the lists of packages cannot be had.
+    """
+    (folder / "status").touch()
+    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
+    (folder / "apt.conf").write_text(APT_CONFIGURATION.format(apt=folder, architecture=architecture))
+    environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
+    run(["apt-get", "--quiet=2", "update"], environment)
+    return environment
 
 
 def run(command: Sequence[str], environment: dict[str, str] | None = None) -> None:

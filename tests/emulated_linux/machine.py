@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import platform
 import re
 import shlex
@@ -17,7 +16,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tests.arm64.root import KEYRING, MIRROR, REPOSITORY, run
+from tests.arm64.root import KEYRING, MIRROR, REPOSITORY, apt_of_its_own, run
 
 CACHE = REPOSITORY / "build" / "emulated-linux"
 QEMU = "qemu-system-x86_64"
@@ -127,24 +126,7 @@ def _fetch() -> None:
 
 def _download(apt: Path) -> None:
     """Debian's packages into a folder, with apt's own checks."""
-    (apt / "status").touch()
-    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
-    options = {
-        "APT::Architecture": "amd64",
-        "APT::Architectures": "amd64",
-        "APT::Sandbox::User": "",
-        "Debug::NoLocking": "true",
-        "Dir::State": str(apt),
-        "Dir::State::status": str(apt / "status"),
-        "Dir::Cache": str(apt),
-        "Dir::Etc::sourcelist": str(apt / "sources.list"),
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::Etc::preferences": "/dev/null",
-        "Dir::Etc::preferencesparts": "/dev/null",
-    }
-    (apt / "apt.conf").write_text("".join(f'{name} "{value}";\n' for name, value in options.items()))
-    environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
-    run(["apt-get", "--quiet=2", "update"], environment)
+    environment = apt_of_its_own(apt, SUITE, "amd64")
     # The kernel without what it depends on, all of which is for an installed system.
     find = f"apt-cache depends {PACKAGE} | sed -n 's/^ *Depends: //p'"
     run(

@@ -18,6 +18,15 @@ TICK_US = 5_000
 DEADMAN_US = 200_000
 COUNTS_PER_TURN = 1440
 
+RANGES = {
+    "B": (0, 0xFF),
+    "H": (0, 0xFFFF),
+    "I": (0, 0xFFFFFFFF),
+    "h": (-0x8000, 0x7FFF),
+    "i": (-(2**31), 2**31 - 1),
+}
+"""Of the fields of a message, by their letters in ``struct``."""
+
 
 def library(path: Path) -> ctypes.CDLL:
     """The compiled shim, with the types of its functions."""
@@ -64,6 +73,22 @@ def library(path: Path) -> ctypes.CDLL:
         ctypes.c_char_p,
     ]
     return found
+
+
+def c_frames(shim: ctypes.CDLL, stream: bytes) -> tuple[list[tuple[int, int, bytes]], int]:
+    """Type, sequence and fields of what the firmware's parser finds, and how much was damaged."""
+    found = ctypes.create_string_buffer(64 * (len(stream) + 1))
+    used = shim.shim_decode(stream, len(stream), found, len(found))
+    data, at, frames, damaged = found.raw[:used], 0, [], 0
+    while at < used:
+        size = data[at]
+        if size == 255:
+            damaged, at = damaged + 1, at + 1
+            continue
+        fields = data[at + 4 : at + 4 + size]
+        frames.append((data[at + 1], int.from_bytes(data[at + 2 : at + 4], "little"), fields))
+        at += 4 + size
+    return frames, damaged
 
 
 @dataclass

@@ -22,13 +22,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from firmware_bridge import BridgeError, Command
-from firmware_bridge.chassis import Chassis
 from firmware_bridge.drivetrain import Ackermann, Differential, Motor
 from firmware_bridge.i2c import I2cError
 from firmware_bridge.output_enable import OutputEnable
@@ -36,21 +36,14 @@ from firmware_bridge.pca9685_bridge import Pca9685Bridge
 from firmware_bridge.pca9685_guard import main as guard
 from firmware_bridge.pca9685_guard_process import GuardProcess
 from firmware_bridge.pca9685_outputs import Car, Esc, HBridge, HBridges, Outputs, Steering, Wiring
+from firmware_bridge.simulator.avr_bench import CHASSIS as SIMULATED
 from tests.firmware_bridge.fake_pca9685 import LED0, LED15_END, FakeBus, FakePca9685
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "tests.firmware_bridge.fake_pca9685_process")
 TICK_S, DEADMAN_S = 0.02, 0.2
-CHASSIS = Chassis(
-    track_m=0.15,
-    wheel_radius_m=0.033,
-    max_v=0.5,
-    max_reverse_v=0.5,
-    max_w=1.0,
-    accel=5.0,
-    decel=5.0,
-    angular_accel=50.0,
-    tick_s=TICK_S,
+CHASSIS = replace(
+    SIMULATED, max_reverse_v=0.5, max_w=1.0, accel=5.0, decel=5.0, angular_accel=50.0, tick_s=TICK_S
 )
 MOTOR = Motor(full_speed=0.6)
 MOTORS = HBridges(Differential(0.15, MOTOR, MOTOR), HBridge(10, 9, 8), HBridge(11, 12, 13))

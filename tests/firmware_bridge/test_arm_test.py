@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_wm.robot import chassis_of, load_robot
 from firmware_bridge.arm_test import MOVEMENTS, Check, arm_test
 from firmware_bridge.bridge import Command, Telemetry
 from firmware_bridge.chassis import Chassis
 from firmware_bridge.serial_bridge import SerialBridge
-from firmware_bridge.simulator.avr_bench import AvrBench, BenchLine
-
-CHASSIS = chassis_of(load_robot())
+from firmware_bridge.simulator.avr_bench import CHASSIS, AvrBench, BenchLine
 
 
 @pytest.fixture

@@ -14,18 +14,14 @@ from firmware_bridge.simulator.avr_bench import EXTERNAL, POWER_ON, WATCHDOG, Av
 from firmware_bridge.simulator.faults import FAULTS, MS, Computer, drill
 from firmware_bridge.wire import (
     PROTOCOL,
-    Arm,
     Counters,
     Disarm,
     Drive,
-    Hello,
-    Identity,
     Poll,
     ReadCounters,
     Reset,
     Result,
     State,
-    Status,
 )
 from firmware_bridge.wire import Fault as Latched
 
@@ -46,23 +42,9 @@ def computer(bench: AvrBench) -> Computer:
     return Computer(bench, random.Random(7))
 
 
-def asked(computer: Computer, request: Hello | Arm | Drive | Disarm | Poll) -> Status:
-    answer = computer.ask(request)
-    assert isinstance(answer, Status)
-    return answer
-
-
-def drive_for(computer: Computer, seconds: float, command: Drive) -> Status:
-    for _ in range(round(seconds * 50)):
-        status = asked(computer, command)
-        computer.bench.run(15 * MS)
-    return status
-
-
 def test_it_is_the_firmware_that_the_host_runs_too(computer: Computer) -> None:
     computer.bench.run(100 * MS)
-    identity = computer.ask(Hello(PROTOCOL))
-    assert isinstance(identity, Identity)
+    identity = computer.greet()
     assert (identity.protocol, identity.port, identity.reset) == (PROTOCOL, 1, Reset.POWER_ON)
     assert (identity.deadman_ms, identity.tick_ms) == (DEADMAN_MS, TICK_MS)
 
@@ -70,8 +52,8 @@ def test_it_is_the_firmware_that_the_host_runs_too(computer: Computer) -> None:
 @pytest.mark.parametrize(("v", "w"), [(300, 0), (-150, 0), (0, 2000), (200, -1500)])
 def test_its_wheels_reach_their_speeds(computer: Computer, v: int, w: int) -> None:
     computer.start()
-    before = drive_for(computer, 0.5, Drive(0, 0))
-    status = drive_for(computer, 2.0, Drive(v, w))
+    before = computer.drive_for(0.5, Drive(0, 0))
+    status = computer.drive_for(2.0, Drive(v, w))
     left, right = computer.bench.state().speed_mmps
     assert left == pytest.approx(v - w * 0.075, abs=12)
     assert right == pytest.approx(v + w * 0.075, abs=12)
@@ -101,9 +83,9 @@ def test_a_computer_that_goes_on_is_no_fault(bench: AvrBench, monkeypatch: pytes
 
 def test_a_disarmed_motor_driver_is_in_standby(computer: Computer) -> None:
     computer.start()
-    drive_for(computer, 0.3, Drive(150, 0))
+    computer.drive_for(0.3, Drive(150, 0))
     assert computer.bench.state().enabled
-    asked(computer, Disarm())
+    computer.order(Disarm())
     computer.bench.run(MS)
     assert computer.bench.state().power == (0, 0)
     assert not computer.bench.state().enabled
@@ -122,9 +104,9 @@ def test_a_wheel_that_does_not_do_as_it_should_stops_the_robot(
     computer: Computer, spoil: Callable[[AvrBench], None], fault: Latched, within_s: float
 ) -> None:
     computer.start()
-    drive_for(computer, 0.6, Drive(0, 0))
+    computer.drive_for(0.6, Drive(0, 0))
     spoil(computer.bench)
-    status = drive_for(computer, within_s, Drive(300, 0))
+    status = computer.drive_for(within_s, Drive(300, 0))
     assert (status.state, status.faults, status.result) == (State.FAULT, fault, Result.FAULT_LATCHED)
     assert computer.bench.state().power == (0, 0)
 
@@ -134,10 +116,9 @@ def test_a_firmware_that_hangs_is_reset_and_says_so(computer: Computer) -> None:
     computer.bench.hang()
     computer.bench.run(100 * MS)
     assert computer.bench.state().power == (0, 0)
-    identity = computer.ask(Hello(PROTOCOL))
-    assert isinstance(identity, Identity)
+    identity = computer.greet()
     assert identity.reset == Reset.WATCHDOG
-    assert asked(computer, Poll()).state == State.DISARMED
+    assert computer.order(Poll()).state == State.DISARMED
 
 
 @pytest.mark.parametrize(
@@ -147,8 +128,7 @@ def test_a_firmware_that_hangs_is_reset_and_says_so(computer: Computer) -> None:
 def test_it_says_why_it_started(computer: Computer, flags: int, why: Reset) -> None:
     computer.bench.reset(flags)
     computer.bench.run(50 * MS)
-    identity = computer.ask(Hello(PROTOCOL))
-    assert isinstance(identity, Identity)
+    identity = computer.greet()
     assert identity.reset == why
 
 
@@ -189,7 +169,7 @@ def test_flash_and_ram_are_less_than_half_used(folder: Path, computer: Computer)
     ).stdout
     text, data, _ = map(int, re.findall(r"\d+", said.splitlines()[1])[:3])
     computer.start()
-    drive_for(computer, 1.0, Drive(300, 1000))
+    computer.drive_for(1.0, Drive(300, 1000))
     computer.ask(ReadCounters())
     assert text + data < FLASH_BYTES / 2
     assert RAM_BYTES - computer.bench.state().unused_ram < RAM_BYTES / 2

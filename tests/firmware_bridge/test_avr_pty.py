@@ -8,7 +8,6 @@ import select
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,16 +17,16 @@ import pytest
 from firmware_bridge import BridgeError, Command
 from firmware_bridge.framing import FrameReader, encode
 from firmware_bridge.serial_bridge import SerialBridge
-from firmware_bridge.simulator.avr_bench import FIRMWARE
+from firmware_bridge.simulator.avr_bench import CHASSIS, FIRMWARE
 from firmware_bridge.simulator.avr_pty import CATCH_UP_US, AvrOnPty
 from firmware_bridge.simulator.host_drills import (
     ALLOWED_US,
-    CHASSIS,
     HOST_FAULTS,
     HostFault,
     host_drill,
 )
 from firmware_bridge.wire import PROTOCOL, Arm, Drive, Hello, Identity, Message, Poll, Reset, Result, Status
+from tests.firmware_bridge.boards import Program
 
 pytest.importorskip("serial", reason="pip install 'edge-wm[serial]'")
 
@@ -193,37 +192,14 @@ def test_who_writes_faster_than_the_line_carries_has_to_wait(wall: Wall) -> None
 # --- the program -----------------------------------------------------------------------------------------------------
 
 
-class Board:
-    """The program, running, and what it says of itself."""
+class Board(Program):
+    """The ATmega328P's."""
 
     def __init__(self, folder: Path, slowness: float = 2.0) -> None:
-        self.process = subprocess.Popen(
-            [*PROGRAM, str(folder), "--slowness", str(slowness)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        assert self.process.stdout is not None
-        self.device = self.process.stdout.readline().removeprefix("line ").strip()
-        self.said: list[str] = []
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        super().__init__([*PROGRAM, str(folder), "--slowness", str(slowness)], stderr=subprocess.PIPE)
 
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        self.said += self.process.stdout  # as they come
-
-    def tell(self, text: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{text}\n")
-
-    def wait_until(self, says: Callable[[list[str]], bool]) -> None:
-        deadline = time.monotonic() + 20.0
-        while not says(list(self.said)):
-            assert time.monotonic() < deadline, self.said[-5:]
-            time.sleep(0.005)
+    def wait_until(self, says: Callable[[list[str]], bool], seconds: float = 20.0) -> None:
+        super().wait_until(says, seconds)
 
     def end(self) -> str:
         """Ends its input; returns what it says at last."""
@@ -240,8 +216,7 @@ class Board:
 def program(folder: Path) -> Iterator[Board]:
     board = Board(folder)
     yield board
-    board.process.kill()
-    board.process.wait()
+    board.close()
 
 
 @pytest.fixture

@@ -18,19 +18,7 @@ from firmware_bridge.calibration import (
     track_of,
     trims_of,
 )
-from firmware_bridge.chassis import Chassis
-
-CHASSIS = Chassis(
-    track_m=0.15,
-    wheel_radius_m=0.033,
-    max_v=0.5,
-    max_reverse_v=0.15,
-    max_w=2.5,
-    accel=1.5,
-    decel=2.0,
-    angular_accel=15.0,
-    tick_s=0.1,
-)
+from firmware_bridge.simulator.avr_bench import CHASSIS
 
 
 @dataclass

@@ -17,7 +17,7 @@ from edge_wm.robot import amend_robot, chassis_of, load_robot
 from edge_wm.robot_bridge import DifferentialTable
 from firmware_bridge.serial_bridge import SerialBridge
 from firmware_bridge.simulator.avr_bench import AvrBench, BenchLine
-from tests.firmware_bridge.test_serial_bridge import Board
+from tests.firmware_bridge.boards import Board
 
 
 @pytest.fixture

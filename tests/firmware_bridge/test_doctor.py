@@ -10,7 +10,7 @@ import pytest
 
 from edge_wm import cli
 from edge_wm.paths import shipped
-from tests.firmware_bridge.test_serial_bridge import Board
+from tests.firmware_bridge.boards import Board
 
 
 def robot_file(folder: Path, bridge: str) -> Path:

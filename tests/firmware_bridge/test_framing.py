@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 
 from firmware_bridge.framing import MAX_LINE_BYTES, FrameReader, decode, encode
 from firmware_bridge.wire import LAYOUTS, TYPES, Drive, Identity, Message, Status
-
-RANGES = {
-    "B": (0, 0xFF),
-    "H": (0, 0xFFFF),
-    "I": (0, 0xFFFFFFFF),
-    "h": (-0x8000, 0x7FFF),
-    "i": (-(2**31), 2**31 - 1),
-}
+from tests.firmware_bridge.core import RANGES, c_frames
 
 
 @st.composite
@@ -37,22 +30,6 @@ def spoiled_frames(draw: st.DrawFn) -> bytes:
 
 SEQUENCES = st.integers(0, 0xFFFF)
 FRAMES = messages().map(lambda message: encode(message, 7))
-
-
-def c_frames(shim: ctypes.CDLL, stream: bytes) -> tuple[list[tuple[int, int, bytes]], int]:
-    """Type, sequence and fields of what the firmware's parser finds, and how much was damaged."""
-    found = ctypes.create_string_buffer(64 * (len(stream) + 1))
-    used = shim.shim_decode(stream, len(stream), found, len(found))
-    data, at, frames, damaged = found.raw[:used], 0, [], 0
-    while at < used:
-        size = data[at]
-        if size == 255:
-            damaged, at = damaged + 1, at + 1
-            continue
-        fields = data[at + 4 : at + 4 + size]
-        frames.append((data[at + 1], int.from_bytes(data[at + 2 : at + 4], "little"), fields))
-        at += 4 + size
-    return frames, damaged
 
 
 @given(messages(), SEQUENCES)

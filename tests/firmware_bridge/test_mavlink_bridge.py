@@ -26,6 +26,7 @@ from firmware_bridge.autopilots import PX4 as PX4_TABLE
 from firmware_bridge.chassis import Chassis
 from firmware_bridge.mavlink_bridge import HEARTBEAT_LOST_S, LINK_LOST_S, MavlinkBridge
 from firmware_bridge.mavlink_link import STUCK_S, TcpPort
+from firmware_bridge.simulator.avr_bench import CHASSIS
 from tests.firmware_bridge.rover_peer import (
     FORCE,
     GUIDED,
@@ -43,17 +44,6 @@ from tests.firmware_bridge.rover_peer import (
     Udp,
 )
 
-CHASSIS = Chassis(
-    track_m=0.15,
-    wheel_radius_m=0.033,
-    max_v=0.5,
-    max_reverse_v=0.15,
-    max_w=2.5,
-    accel=1.5,
-    decel=2.0,
-    angular_accel=15.0,
-    tick_s=0.1,
-)
 TICK_S = CHASSIS.tick_s
 AHEAD = Command(0.3, 0.5)
 FIXED_S = 3.0

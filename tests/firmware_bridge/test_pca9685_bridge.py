@@ -21,22 +21,13 @@ from firmware_bridge.pca9685_bridge import Pca9685Bridge
 from firmware_bridge.pca9685_guard import RETRY_S, Watch
 from firmware_bridge.pca9685_guard_process import GuardError
 from firmware_bridge.pca9685_outputs import Car, Esc, HBridge, HBridges, Outputs, Steering, Wiring
+from firmware_bridge.simulator.avr_bench import CHASSIS as SIMULATED
 from tests.firmware_bridge.fake_pca9685 import FakeBus, FakeDevice, FakePca9685, FakeSwitch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="I2C devices are Linux's")
 
 TICK_S = 0.05
-CHASSIS = Chassis(
-    track_m=0.15,
-    wheel_radius_m=0.033,
-    max_v=0.5,
-    max_reverse_v=0.15,
-    max_w=2.5,
-    accel=1.5,
-    decel=2.0,
-    angular_accel=15.0,
-    tick_s=TICK_S,
-)
+CHASSIS = replace(SIMULATED, tick_s=TICK_S)
 MOTOR = Motor(full_speed=0.5, dead_zone=0.25)
 MOTORS = HBridges(Differential(0.15, MOTOR, MOTOR), left=HBridge(10, 9, pwm=8), right=HBridge(11, 12, pwm=13))
 CAR = Car(

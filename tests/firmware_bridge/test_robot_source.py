@@ -19,9 +19,9 @@ from firmware_bridge.bridge import BridgeError
 from firmware_bridge.drivetrain import Differential, Motor
 from firmware_bridge.robot_source import Build, robot_source
 from firmware_bridge.serial_bridge import SerialBridge
-from firmware_bridge.simulator.avr_bench import FIRMWARE
+from firmware_bridge.simulator.avr_bench import CHASSIS, FIRMWARE
+from tests.firmware_bridge.boards import Board
 from tests.firmware_bridge.conftest import CORE, TRAP, compiled
-from tests.firmware_bridge.test_serial_bridge import CHASSIS, Board
 
 MOTOR = Motor(full_speed=0.7, dead_zone=0.06)
 WHEELS = Differential(CHASSIS.track_m, MOTOR, MOTOR)
@@ -39,6 +39,7 @@ def test_the_robot_in_the_core_is_that_of_the_simulated_board() -> None:
         chassis_of(robot), robot.drive.drivetrain(robot.geometry.track_m), robot.bridge.firmware.build()
     )
     assert (FIRMWARE / "core" / "robot.c").read_text() == made
+    assert chassis_of(robot) == CHASSIS
 
 
 def test_each_number_of_the_robot_file_arrives() -> None:

@@ -23,18 +23,14 @@ from firmware_bridge.simulator.faults import FAULTS, MS, Computer, drill
 from firmware_bridge.simulator.rp2040_bench import Rp2040Bench
 from firmware_bridge.wire import (
     PROTOCOL,
-    Arm,
     Counters,
     Disarm,
     Drive,
-    Hello,
-    Identity,
     Poll,
     ReadCounters,
     Reset,
     Result,
     State,
-    Status,
 )
 from firmware_bridge.wire import Fault as Latched
 
@@ -211,28 +207,9 @@ def mistaken(folder: Path, library: Path, tmp_path: Path) -> Iterator[Callable[[
         bench.close()
 
 
-def asked(computer: Computer, request: Hello | Arm | Drive | Disarm | Poll) -> Status:
-    answer = computer.ask(request)
-    assert isinstance(answer, Status)
-    return answer
-
-
-def identified(computer: Computer) -> Identity:
-    identity = computer.ask(Hello(PROTOCOL))
-    assert isinstance(identity, Identity)
-    return identity
-
-
-def drive_for(computer: Computer, seconds: float, command: Drive) -> Status:
-    for _ in range(round(seconds * 50)):
-        status = asked(computer, command)
-        computer.bench.run(15 * MS)
-    return status
-
-
 def test_it_is_the_firmware_that_the_other_ports_run_too(computer: Computer) -> None:
     computer.bench.run(50 * MS)
-    identity = identified(computer)
+    identity = computer.greet()
     assert (identity.protocol, identity.port, identity.reset) == (PROTOCOL, 2, Reset.POWER_ON)
     assert (identity.deadman_ms, identity.tick_ms) == (DEADMAN_MS, TICK_MS)
     assert computer.bench.baud() == pytest.approx(115_200, rel=0.005)
@@ -253,11 +230,11 @@ def test_no_motor_pin_is_high_from_the_reset_until_it_is_armed(bench: Rp2040Benc
         assert not MOTOR_PINS & set(bench.high_pins())
     computer = Computer(bench, random.Random(1))
     computer.start()
-    drive_for(computer, 0.3, Drive(150, 0))
+    computer.drive_for(0.3, Drive(150, 0))
     assert {STANDBY, LEFT_FORWARD, RIGHT_FORWARD} <= set(bench.high_pins())
-    drive_for(computer, 0.7, Drive(-150, 0))
+    computer.drive_for(0.7, Drive(-150, 0))
     assert {STANDBY, LEFT_BACKWARD, RIGHT_BACKWARD} <= set(bench.high_pins())
-    asked(computer, Disarm())
+    computer.order(Disarm())
     bench.run(MS)
     assert bench.state().power == (0, 0)
     assert not {STANDBY, LEFT_FORWARD, LEFT_BACKWARD, RIGHT_FORWARD, RIGHT_BACKWARD} & set(bench.high_pins())
@@ -266,8 +243,8 @@ def test_no_motor_pin_is_high_from_the_reset_until_it_is_armed(bench: Rp2040Benc
 def test_its_wheels_reach_their_speeds(computer: Computer) -> None:
     v, w = 200, -1500
     computer.start()
-    before = drive_for(computer, 0.3, Drive(0, 0))
-    status = drive_for(computer, 1.0, Drive(v, w))
+    before = computer.drive_for(0.3, Drive(0, 0))
+    status = computer.drive_for(1.0, Drive(v, w))
     left, right = computer.bench.state().speed_mmps
     assert left == pytest.approx(v - w * 0.075, abs=12)
     assert right == pytest.approx(v + w * 0.075, abs=12)
@@ -317,9 +294,9 @@ def test_a_wheel_that_does_not_do_as_it_should_stops_the_robot(
     computer: Computer, spoil: Callable[[Rp2040Bench], None], fault: Latched
 ) -> None:
     computer.start()
-    drive_for(computer, 0.6, Drive(0, 0))
+    computer.drive_for(0.6, Drive(0, 0))
     spoil(computer.bench)
-    status = drive_for(computer, 1.2, Drive(300, 0))
+    status = computer.drive_for(1.2, Drive(300, 0))
     assert (status.state, status.faults, status.result) == (State.FAULT, fault, Result.FAULT_LATCHED)
     assert computer.bench.state().power == (0, 0)
 
@@ -330,24 +307,24 @@ def test_a_firmware_that_hangs_is_reset_and_says_so(computer: Computer) -> None:
     computer.bench.run(100 * MS)
     assert computer.bench.state().power == (0, 0)
     assert not computer.bench.state().enabled
-    assert identified(computer).reset == Reset.WATCHDOG
-    assert asked(computer, Poll()).state == State.DISARMED
+    assert computer.greet().reset == Reset.WATCHDOG
+    assert computer.order(Poll()).state == State.DISARMED
 
 
 def test_a_fault_of_the_processor_is_a_reset_at_once(computer: Computer) -> None:
     computer.start()
-    drive_for(computer, 0.3, Drive(150, 0))
+    computer.drive_for(0.3, Drive(150, 0))
     assert computer.bench.state().power[0] > 0
     assert computer.bench.fault(us=40)
     assert computer.bench.state().power == (0, 0)
     computer.bench.run(20 * MS)
-    assert identified(computer).reset == Reset.WATCHDOG
+    assert computer.greet().reset == Reset.WATCHDOG
 
 
 def test_a_crystal_that_stops_stops_the_motors(computer: Computer) -> None:
     """As long as the PLL turns the processor without it."""
     computer.start()
-    drive_for(computer, 0.3, Drive(150, 0))
+    computer.drive_for(0.3, Drive(150, 0))
     computer.bench.stop_crystal()
     computer.bench.run(10 * MS)
     assert computer.bench.state().power == (0, 0)
@@ -360,7 +337,7 @@ def test_a_port_without_that_check_drives_on_without_its_crystal(
     """Its negative control: nothing else notices, the watchdog has the same clock."""
     computer = Computer(mistaken("        check_that_time_passes();\n", ""), random.Random(7))
     computer.start()
-    drive_for(computer, 0.3, Drive(150, 0))
+    computer.drive_for(0.3, Drive(150, 0))
     computer.bench.stop_crystal()
     computer.bench.run(400 * MS)
     assert computer.bench.state().power[0] > 0
@@ -380,7 +357,7 @@ def test_it_says_why_it_started(computer: Computer, flags: int, why: Reset) -> N
     computer.bench.run(20 * MS)
     computer.bench.reset(flags)
     computer.bench.run(20 * MS)
-    assert identified(computer).reset == why
+    assert computer.greet().reset == why
 
 
 def test_bytes_that_the_uart_loses_are_counted(computer: Computer) -> None:
@@ -413,7 +390,7 @@ def test_its_stack_is_within_what_the_build_says(
 ) -> None:
     """The boot loader has used 256 bytes at its top before."""
     computer.start()
-    drive_for(computer, 1.0, Drive(300, 1000))
+    computer.drive_for(1.0, Drive(300, 1000))
     computer.ask(ReadCounters())
     variables = symbols["bss_end"] - RAM
     used = RAM_BYTES - variables - computer.bench.state().unused_ram

@@ -7,11 +7,10 @@ import math
 import os
 import pty
 import re
-import subprocess
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,66 +18,13 @@ from typing import Any
 import pytest
 
 from firmware_bridge import NEUTRAL, BridgeError, Command
-from firmware_bridge.chassis import Chassis, differences
+from firmware_bridge.chassis import differences
 from firmware_bridge.serial_bridge import SerialBridge
+from firmware_bridge.simulator.avr_bench import CHASSIS
 from firmware_bridge.wire import PROTOCOL, Reset
+from tests.firmware_bridge.boards import Board
 
 pytest.importorskip("serial", reason="pip install 'edge-wm[serial]'")
-
-CHASSIS = Chassis(
-    track_m=0.15,
-    wheel_radius_m=0.033,
-    max_v=0.5,
-    max_reverse_v=0.15,
-    max_w=2.5,
-    accel=1.5,
-    decel=2.0,
-    angular_accel=15.0,
-    tick_s=0.1,
-)
-
-
-class Board:
-    """The firmware, running, and what it says of itself."""
-
-    def __init__(self, program: Path, slowness: int = 5) -> None:
-        self.process = subprocess.Popen(
-            [program, str(slowness)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-        assert self.process.stdout is not None
-        self.device = self.process.stdout.readline().removeprefix("line ").strip()
-        self.said: list[str] = []
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        self.said += self.process.stdout  # as they come
-
-    def tell(self, text: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{text}\n")
-
-    def wait_until(self, says: Callable[[list[str]], bool], seconds: float = 10.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not says(list(self.said)):
-            assert time.monotonic() < deadline, self.said[-5:]
-            time.sleep(0.005)
-
-    def wait_until_latched(self) -> None:
-        """The firmware has seen what it was told."""
-        bridge = SerialBridge(self.device, CHASSIS)
-        bridge.connect()
-        deadline = time.monotonic() + 10.0
-        while not bridge.telemetry().faults:
-            assert time.monotonic() < deadline
-            bridge.stop()  # asks for a report
-        bridge.close()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._listener.join()
 
 
 def at_rest(said: list[str]) -> bool:

@@ -8,38 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from firmware_bridge import BridgeError, Command
-from firmware_bridge.chassis import Chassis
-from firmware_bridge.drivetrain import Differential, Motor
 from firmware_bridge.i2c import I2cBus, LinuxBus
 from firmware_bridge.output_enable import OutputEnable
 from firmware_bridge.pca9685_bridge import Pca9685Bridge
-from firmware_bridge.pca9685_outputs import HBridge, HBridges, Wiring
+from firmware_bridge.pca9685_outputs import Wiring
+from firmware_bridge.simulator.avr_bench import CHASSIS as SIMULATED
 from tests.emulated_linux.cp2112 import BROKEN, LOST, STUCK, Cp2112
 from tests.emulated_linux.inside.conftest import STUB, bus_number
 from tests.firmware_bridge.fake_pca9685 import OFF, FakeBus, FakePca9685
+from tests.firmware_bridge.fake_pca9685_process import MOTORS
 
 DEADMAN_S, TICK_S = 0.4, 0.1
 """This machine is emulated, and so slower than a board."""
 SOON_S = 0.5
-CHASSIS = Chassis(
-    track_m=0.15,
-    wheel_radius_m=0.033,
-    max_v=0.5,
-    max_reverse_v=0.15,
-    max_w=2.5,
-    accel=5.0,
-    decel=5.0,
-    angular_accel=15.0,
-    tick_s=TICK_S,
-)
-MOTOR = Motor(full_speed=0.6)
-MOTORS = HBridges(Differential(0.15, MOTOR, MOTOR), HBridge(10, 9, 8), HBridge(11, 12, 13))
+CHASSIS = replace(SIMULATED, accel=5.0, decel=5.0, tick_s=TICK_S)
 FORWARD = Command(0.3, 0.0)
 OE = 2
 """The adapter's pin."""
