@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -187,7 +188,7 @@ def amend_robot(path: Path, numbers: Mapping[str, float]) -> None:
     """
     import tomlkit
 
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(path.read_bytes().decode())  # line ends as they are
     for key, number in numbers.items():
         *tables, name = key.split(".")
         table: Any = document
@@ -195,11 +196,13 @@ def amend_robot(path: Path, numbers: Mapping[str, float]) -> None:
             table = table[part]
         table[name] = number
     text = tomlkit.dumps(document).encode()
-    trial = path.with_name(f"{path.stem}.trial{path.suffix}")
+    trial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         write_atomically(trial, text)
         load_robot(trial)
+        mode = path.stat().st_mode
         write_atomically(path, text)
+        path.chmod(mode)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
     except BadInput as error:

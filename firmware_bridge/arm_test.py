@@ -39,13 +39,16 @@ class Check(NamedTuple):
     remark: str = ""
 
 
-def arm_test(bridge: Bridge, chassis: Chassis, sleep: Callable[[float], None]) -> Iterator[Check]:
+def arm_test(
+    bridge: Bridge, chassis: Chassis, sleep: Callable[[float], None], *, has_deadman: bool = True
+) -> Iterator[Check]:
     """Drive each movement for a second, and then fall silent.
 
     Args:
         bridge: connected.  It is disarmed at the end.
         chassis: the robot; no movement is faster than it may be, and one that it must not make is left out.
         sleep: waits so many seconds.
+        has_deadman: whether it must stop by itself within ``SILENCE_S``.  An autopilot takes longer, and is not made to wait for.
 
     Yields:
         One check a movement, as it ends, and one of the deadman.  A fault ends the test with the check that it failed.
@@ -55,30 +58,31 @@ def arm_test(bridge: Bridge, chassis: Chassis, sleep: Callable[[float], None]) -
             allowed = command.within(chassis.max_v, chassis.max_reverse_v, chassis.max_w)
             if allowed == NEUTRAL:
                 continue
-            check = _movement(bridge, name, allowed, chassis.track_m, sleep)
+            check = _movement(bridge, name, allowed, chassis, sleep)
             yield check
             if check.expected_m is None:
                 return
-        yield _silence(bridge, chassis.max_v, sleep)
+        if has_deadman:
+            yield _silence(bridge, chassis, sleep)
     finally:
         bridge.stop()
 
 
 def _movement(
-    bridge: Bridge, name: str, command: Command, track_m: float, sleep: Callable[[float], None]
+    bridge: Bridge, name: str, command: Command, chassis: Chassis, sleep: Callable[[float], None]
 ) -> Check:
     try:
         bridge.arm()
         applied = bridge.apply(command)
         before = bridge.telemetry()
-        _keep(bridge, command, DRIVE_S, sleep)
+        _keep(bridge, command, DRIVE_S, chassis, sleep)
         bridge.apply(NEUTRAL)
         lasted_s = bridge.telemetry().time - before.time
-        _keep(bridge, NEUTRAL, REST_S, sleep)
+        _keep(bridge, NEUTRAL, REST_S, chassis, sleep)
         after = bridge.telemetry()
     except BridgeError as error:
         return Check(name, None, None, False, str(error))
-    rim = applied.w * track_m / 2.0
+    rim = applied.w * chassis.track_m / 2.0
     expected = ((applied.v - rim) * lasted_s, (applied.v + rim) * lasted_s)
     if before.wheels_m is None or after.wheels_m is None:
         return Check(name, expected, None, None, "no encoders: look whether it did")
@@ -91,12 +95,12 @@ def _movement(
     return Check(name, expected, found, not wrong, f"wrong: {' and '.join(wrong)}" if wrong else "")
 
 
-def _silence(bridge: Bridge, max_v: float, sleep: Callable[[float], None]) -> Check:
+def _silence(bridge: Bridge, chassis: Chassis, sleep: Callable[[float], None]) -> Check:
     """Turn, say nothing, and see whether the firmware has stopped the wheels by itself."""
     name = "falls silent"
     try:
         bridge.arm()
-        _keep(bridge, Command(min(MOVEMENTS["forward"].v, max_v), 0.0), DRIVE_S, sleep)
+        _keep(bridge, Command(min(MOVEMENTS["forward"].v, chassis.max_v), 0.0), DRIVE_S, chassis, sleep)
         sleep(SILENCE_S)
         bridge.apply(NEUTRAL)
     except BridgeError:
@@ -113,7 +117,10 @@ def _silence(bridge: Bridge, max_v: float, sleep: Callable[[float], None]) -> Ch
     return Check(name, None, None, False, "it still obeyed: its deadman does not work")
 
 
-def _keep(bridge: Bridge, command: Command, seconds: float, sleep: Callable[[float], None]) -> None:
-    for _ in range(round(seconds / PERIOD_S)):
+def _keep(
+    bridge: Bridge, command: Command, seconds: float, chassis: Chassis, sleep: Callable[[float], None]
+) -> None:
+    period_s = min(PERIOD_S, chassis.tick_s)  # no deadman of this robot is shorter
+    for _ in range(round(seconds / period_s)):
         bridge.apply(command)
-        sleep(PERIOD_S)
+        sleep(period_s)

@@ -140,6 +140,7 @@ def _flash_avr(file: Path, device: str) -> str:
 
 
 def _flash_rp2040(file: Path) -> str:
+    said = ""
     if shutil.which("picotool") is not None:
         done = subprocess.run(
             ["picotool", "load", "-v", "-x", "-f", file],
@@ -150,11 +151,12 @@ def _flash_rp2040(file: Path) -> str:
         )
         if done.returncode == 0:
             return f"picotool wrote and verified {file.name}"
+        said = f" (picotool: {_last_line(done.stdout)})"
     volumes = pico_volumes(Path("/proc/mounts").read_text(encoding="utf-8").splitlines())
     if len(volumes) != 1:
         found = "no Pico" if not volumes else f"{len(volumes)} Picos"
         raise BridgeError(
-            f"{found} in boot mode: hold its BOOTSEL button while you plug it in, and mount its drive"
+            f"{found} in boot mode: hold its BOOTSEL button while you plug it in, and mount its drive{said}"
         )
     target = volumes[0] / file.name
     with target.open("wb") as out:

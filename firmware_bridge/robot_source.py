@@ -87,10 +87,10 @@ def robot_source(chassis: Chassis, wheels: Differential, build: Build) -> str:
         max_reverse=_limit("max_reverse_v", chassis.max_reverse_v),
         max_w=_limit("max_w", chassis.max_w),
         max_wheel=_whole("full_speed", fastest, 1e3, 15),
-        accel=_whole("accel", chassis.accel * STEEPER, 1e3, 16),
-        decel=_whole("decel", chassis.decel * BRAKING, 1e3, 16),
-        angular_accel=_whole("angular_accel", chassis.angular_accel * STEEPER, 1e3, 16),
-        angular_decel=_whole("angular_accel", chassis.angular_accel * STEEPER * BRAKING, 1e3, 16),
+        accel=_ramp("accel", chassis.accel, STEEPER),
+        decel=_ramp("decel", chassis.decel, BRAKING),
+        angular_accel=_ramp("angular_accel", chassis.angular_accel, STEEPER),
+        angular_decel=_ramp("angular_accel", chassis.angular_accel, STEEPER * BRAKING),
         deadman=_whole("deadman_s", build.deadman_s, 1e3, 16),
         tick=TICK_MS,
         late_tick=LATE_TICK_MS,
@@ -101,6 +101,11 @@ def robot_source(chassis: Chassis, wheels: Differential, build: Build) -> str:
         runaway_mmps=_whole("runaway_v", build.runaway_v, 1e3, 15),
         runaway_ms=_whole("runaway_s", build.runaway_s, 1e3, 16),
     )
+
+
+def _ramp(name: str, number: float, steeper: float) -> int:
+    """Steeper than the computer's, as far as the firmware can hold it."""
+    return max(_whole(name, number, 1e3, 16), min(_whole(name, number * steeper, 1e3, 32), (1 << 16) - 1))
 
 
 def _limit(name: str, number: float) -> int:

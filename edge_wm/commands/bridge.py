@@ -11,8 +11,10 @@ import click
 
 from edge_wm.commands.bridge_options import connected, device_option, json_option, linked, robot_option
 from edge_wm.commands.bridge_setup import arm_test, calibrate, flash
+from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.robot import load_robot
+from edge_wm.robot_bridge import Pca9685Table, RecordedTable
 
 if TYPE_CHECKING:
     from firmware_bridge.bridge import Telemetry
@@ -27,7 +29,7 @@ KNOWN = {
     0x2E8A: "Raspberry Pi Pico",
 }
 """What the vendor number of a USB port stands for."""
-MONITOR_S = 0.2
+MONITOR_S, SILENT_S = 0.2, 2.5
 
 
 @click.group("bridge")
@@ -104,12 +106,16 @@ def monitor(robot: Path, device: str | None, json_file: Path | None, seconds: fl
     Exit code 0: they reported to the end; 2: they could not be reached, or fell silent.
     """
     described = load_robot(robot)
+    if isinstance(described.bridge, Pca9685Table | RecordedTable):
+        raise BadInput(f"{robot}: bridge.kind: nothing there reports anything of itself")
     reports = []
     with connected(described, robot, device) as bridge:
         began = time.monotonic()
         try:
             while True:
                 report = bridge.telemetry()
+                if time.monotonic() - report.time > SILENT_S:
+                    raise BadInput(f"{robot}: bridge: it has fallen silent")
                 reports.append(report)
                 _show(report)
                 if seconds is not None and time.monotonic() - began >= seconds:

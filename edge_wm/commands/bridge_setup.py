@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -46,9 +47,12 @@ def arm_test(robot: Path, device: str | None, json_file: Path | None, wheels_up:
         raise BadInput(
             "arm-test turns the wheels: lift the robot, keep hands and cables away, and add  --wheels-up"
         )
+    if isinstance(described.bridge, RecordedTable):
+        raise BadInput(f"{robot}: bridge.kind: a recording turns no wheels")
+    has_deadman = not isinstance(described.bridge, MavlinkTable)
     found = []
     with connected(described, robot, device) as bridge:
-        for check in checks(bridge, chassis_of(described), time.sleep):
+        for check in checks(bridge, chassis_of(described), time.sleep, has_deadman=has_deadman):
             verdict = {True: "ok", False: "FAILED", None: "look"}[check.passed]
             way = "" if check.found_m is None else "left {:+.3f} m, right {:+.3f} m".format(*check.found_m)
             click.echo(f"{check.name:14} {verdict:7} {way} {check.remark}".rstrip())
@@ -172,8 +176,11 @@ def flash(robot: Path, device: str | None, build_only: Path | None) -> int:
     if port is None:
         click.echo("whether it answers:  edge-wm bridge info --device PORT")
         return 0
-    with connected(described, robot, port):
-        click.echo("it answers, and was built for this robot")
+    with connected(described, robot, port) as bridge:
+        faults = bridge.telemetry().faults
+    if faults:
+        raise BadInput(f"{port}: it answers, and says: {', '.join(faults)}")
+    click.echo("it answers, and was built for this robot")
     return 0
 
 
@@ -220,6 +227,8 @@ def _dead_zones(robot: Robot, file: Path, device: str | None) -> dict[str, float
     found = {}
     with connected(msgspec.structs.replace(robot, drive=bare), file, device) as bridge:
         for side, motor in (("left", drive.left), ("right", drive.right)):
+            if sys.stdin.isatty():
+                termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before is about another wheel
             click.echo(f"press Enter as soon as the {side} wheel turns")
             share = find_dead_zone(
                 bridge, chassis_of(robot), motor.motor().max_speed, side == "right", _entered

@@ -22,6 +22,8 @@ def bridge_of(robot: Robot, file: Path, device: str | None = None) -> Bridge:
         BadInput: the robot is a simulated one, or no device is named.
     """
     table = robot.bridge
+    if device is not None and isinstance(table, RecordedTable | Pca9685Table):
+        raise BadInput(f"{file}: bridge.kind: --device names a port, and this robot has none")
     if isinstance(table, RecordedTable):
         from firmware_bridge.recorded_bridge import RecordedBridge
 
@@ -46,6 +48,8 @@ def bridge_of(robot: Robot, file: Path, device: str | None = None) -> Bridge:
 
 def port_of(robot: Robot, file: Path) -> str:
     """The serial port of the robot file.  Raises BadInput if there is none in it."""
+    if isinstance(robot.bridge, RecordedTable | Pca9685Table | MavlinkTable):
+        raise BadInput(f"{file}: bridge.kind: only a microcontroller, kind 'serial', can be asked this")
     device = robot.bridge.device if isinstance(robot.bridge, SerialTable) else None
     if device is None:
         raise BadInput(

@@ -134,3 +134,24 @@ def test_exchanged_encoders_and_a_deadman_that_does_not_work_are_found() -> None
     assert found["forward"].passed
     assert found["turn left"].remark == "wrong: left and right"
     assert found["falls silent"].remark == "it still obeyed: its deadman does not work"
+
+
+def test_a_robot_that_is_stopped_by_somebody_else_is_not_made_to_wait_for(line: BenchLine) -> None:
+    bridge = SerialBridge("bench", CHASSIS, opened=lambda device, baud: line, clock=line.now)
+    bridge.connect()
+    names = [check.name for check in arm_test(bridge, CHASSIS, line.sleep, has_deadman=False)]
+    assert names == list(MOVEMENTS)
+    assert line.bench.state().power == (0, 0)
+
+
+def test_a_robot_with_a_short_tick_is_commanded_as_often_as_that(line: BenchLine) -> None:
+    chassis, slept = replace(CHASSIS, tick_s=0.02), []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        line.sleep(seconds)
+
+    bridge = SerialBridge("bench", chassis, opened=lambda device, baud: line, clock=line.now)
+    bridge.connect()
+    assert all(check.passed for check in arm_test(bridge, chassis, sleep, has_deadman=False))
+    assert set(slept) == {0.02}

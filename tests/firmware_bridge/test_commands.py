@@ -232,3 +232,54 @@ def test_nothing_moves_before_somebody_has_said_that_it_may(
 def test_a_robot_without_motors_in_its_file_is_not_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["bridge", "calibrate", "straight", "--clear-floor", "--device", "/dev/ttyNONE"]) == 2
     assert "describe their motors there" in capsys.readouterr().err
+
+
+# --- a command for a bridge that cannot do it ------------------------------------------------------------------------
+
+OTHERS = {
+    "pca9685": '[bridge]\nkind = "pca9685"\nbus = 99\npwm_hz = 1000\nleft = { forward = 1, backward = 0 }\nright = { forward = 2, backward = 3 }\n',
+    "mavlink": '[bridge]\nkind = "mavlink"\ndevice = "/dev/ttyNONE"\n',
+    "recorded": '[bridge]\nkind = "recorded"\nfile = "ticks.jsonl"\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "why"),
+    [
+        ("mavlink", ["info"], "only a microcontroller, kind 'serial', can be asked this"),
+        ("pca9685", ["clear-faults"], "only a microcontroller"),
+        ("pca9685", ["monitor"], "nothing there reports anything of itself"),
+        ("recorded", ["monitor"], "nothing there reports anything of itself"),
+        ("recorded", ["arm-test", "--wheels-up"], "a recording turns no wheels"),
+        (
+            "pca9685",
+            ["arm-test", "--wheels-up", "--device", "/dev/ttyUSB0"],
+            "--device names a port, and this robot has none",
+        ),
+        (
+            "mavlink",
+            ["calibrate", "turn", "--clear-floor"],
+            "an autopilot is calibrated by its own parameters",
+        ),
+        ("recorded", ["calibrate", "turn", "--clear-floor"], "a recording not at all"),
+        ("mavlink", ["flash"], "bridge.kind must be 'serial'"),
+    ],
+)
+def test_it_is_refused_in_a_line(
+    robot_file: Path, kind: str, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = robot_file.read_text()
+    robot_file.write_text(re.sub(r"\[bridge\].*?(?=\[drive\])", OTHERS[kind] + "\n", text, flags=re.S))
+    assert cli.run(["bridge", *words, "--robot", str(robot_file)]) == 2
+    error = capsys.readouterr().err
+    assert why in error
+    assert error.count("\n") == 1
+
+
+def test_amending_keeps_line_ends_and_mode(robot_file: Path) -> None:
+    robot_file.write_bytes(robot_file.read_bytes().replace(b"\n", b"\r\n"))
+    robot_file.chmod(0o640)
+    before = robot_file.read_bytes()
+    amend_robot(robot_file, {"geometry.track_m": 0.16})
+    assert robot_file.read_bytes() == before.replace(b"track_m = 0.15 ", b"track_m = 0.16 ")
+    assert robot_file.stat().st_mode & 0o777 == 0o640

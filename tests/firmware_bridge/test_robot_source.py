@@ -94,8 +94,8 @@ def test_a_firmware_that_was_made_so_is_accepted_by_the_computer_that_made_it(tm
     [
         ({"max_v": 0.61}, "max_v 0.61 m/s is beyond 0.6 m/s"),
         ({"max_w": 33.0, "track_m": 0.1}, r"max_w: 33 is more than the firmware can hold, 32\.767"),
-        ({"accel": 60.0}, "accel: 80 is more"),
-        ({"angular_accel": 50.0}, "angular_accel"),
+        ({"accel": 66.0}, "accel: 66 is more than the firmware can hold"),
+        ({"angular_accel": 66.0}, "angular_accel: 66 is more"),
         ({"track_m": 5000.0}, "on a track of 5000 m is more than the firmware can calculate with"),
     ],
 )
@@ -165,3 +165,8 @@ def test_without_encoders_the_trim_is_one_of_the_speed() -> None:
         700,
         700,
     ]
+
+
+def test_a_ramp_that_cannot_be_steeper_is_as_steep_as_the_firmware_can_hold_it() -> None:
+    source = robot_source(replace(CHASSIS, angular_accel=60.0), WHEELS, Build(1440))
+    assert number(source, "angular_accel_mradps2") == number(source, "angular_decel_mradps2") == [65_535]
