@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from firmware_bridge.bridge import Telemetry
     from firmware_bridge.link import Link
 
-KNOWN = {
-    0x2341: "Arduino",
-    0x2A03: "Arduino",
-    0x1A86: "CH340, as on many copies of the Nano",
-    0x0403: "FTDI",
-    0x10C4: "CP210x",
-    0x2E8A: "Raspberry Pi Pico",
-}
-"""What the vendor number of a USB port stands for."""
 MONITOR_S, SILENT_S = 0.2, 2.5
 
 
@@ -48,9 +39,13 @@ def find_port() -> int:
 
     Exit code 0: there is one; 1: there is none.
     """
-    from serial.tools.list_ports import comports
+    from firmware_bridge.bridge import BridgeError
+    from firmware_bridge.ports import usb_ports
 
-    found = sorted((port.device, KNOWN.get(port.vid, port.description)) for port in comports() if port.vid)
+    try:
+        found = usb_ports()
+    except BridgeError as error:
+        raise BadInput(str(error)) from error
     for device, what in found:
         click.echo(f"{device}  {what}")
     if not found:

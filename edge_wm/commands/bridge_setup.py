@@ -144,6 +144,8 @@ def calibrate(
 def flash(robot: Path, device: str | None, build_only: Path | None) -> int:
     """Build the firmware for a robot, put it on the microcontroller, and ask it whether it is there.
 
+    The port is that of --device or of the robot file; without either, the only USB serial port that there is.
+
     Needs make and gcc-avr, avr-libc and avrdude for an ATmega328P (Arduino Uno, Nano), or gcc-arm-none-eabi for an RP2040 (Pico).
 
     Exit code 0: flashed, and it answers; 2: bad input, or it could not be.
@@ -151,6 +153,7 @@ def flash(robot: Path, device: str | None, build_only: Path | None) -> int:
     from firmware_bridge.bridge import BridgeError
     from firmware_bridge.flash import build
     from firmware_bridge.flash import flash as put
+    from firmware_bridge.ports import only_port
     from firmware_bridge.robot_source import robot_source
 
     described = load_robot(robot)
@@ -170,6 +173,8 @@ def flash(robot: Path, device: str | None, build_only: Path | None) -> int:
             click.echo(f"built {file.name} for {described.name}")
             if build_only is not None:
                 return 0
+            if processor == "atmega328p":
+                port = port or only_port()
             click.echo(put(processor, file, port))
     except BridgeError as error:
         raise BadInput(str(error)) from error

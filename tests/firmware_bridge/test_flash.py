@@ -223,3 +223,48 @@ def test_two_picos_are_not_guessed_between(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("firmware_bridge.flash.pico_volumes", lambda mounts: [tmp_path, tmp_path])
     with pytest.raises(BridgeError, match="2 Picos in boot mode"):
         flash("rp2040", tmp_path / "a.uf2", None)
+
+
+# --- the port --------------------------------------------------------------------------------------------------------
+
+
+def plugged(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
+    ports = pytest.importorskip("serial.tools.list_ports")
+    common = pytest.importorskip("serial.tools.list_ports_common")
+    found = []
+    for device in devices:
+        port = common.ListPortInfo(device)
+        port.vid = 0x2341
+        found.append(port)
+    monkeypatch.setattr(ports, "comports", lambda: found)
+
+
+@avr
+def test_the_only_board_that_is_plugged_in_is_flashed(
+    robot_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugged(monkeypatch, "/dev/ttyNONE")
+    assert cli.run(["bridge", "flash", "--robot", str(robot_file)]) == 2
+    assert "/dev/ttyNONE: no such port" in capsys.readouterr().err  # it was found, and is gone
+
+
+@avr
+@pytest.mark.parametrize(
+    ("devices", "why"),
+    [
+        ([], "no USB serial port: is the board plugged in"),
+        (["/dev/ttyUSB1", "/dev/ttyUSB0"], "name one with --device: /dev/ttyUSB0, /dev/ttyUSB1"),
+    ],
+)
+def test_no_board_and_several_boards_are_one_line(
+    robot_file: Path,
+    devices: list[str],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plugged(monkeypatch, *devices)
+    assert cli.run(["bridge", "flash", "--robot", str(robot_file)]) == 2
+    error = capsys.readouterr().err
+    assert why in error
+    assert error.count("\n") == 1
