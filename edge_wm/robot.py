@@ -16,7 +16,14 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_atomically
 from edge_wm.paths import shipped
-from edge_wm.robot_bridge import BridgeTable, DifferentialTable, DriveTable, why_not
+from edge_wm.robot_bridge import (
+    BridgeTable,
+    DifferentialTable,
+    DriveTable,
+    SerialTable,
+    SimavrTable,
+    why_not,
+)
 from edge_wm.toml_file import checked, read_table
 from firmware_bridge.chassis import Chassis
 
@@ -161,7 +168,11 @@ def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
 
 def chassis_of(robot: Robot) -> Chassis:
     """The robot as its bridge knows it."""
-    limits, drive = robot.limits, robot.drive
+    limits, drive, bridge = robot.limits, robot.drive, robot.bridge
+    # A robot file without motors has not been built from.
+    firmware = (
+        bridge.firmware if drive is not None and isinstance(bridge, SerialTable | SimavrTable) else None
+    )
     return Chassis(
         track_m=robot.geometry.track_m,
         wheel_radius_m=robot.geometry.wheel_radius_m,
@@ -173,6 +184,8 @@ def chassis_of(robot: Robot) -> Chassis:
         angular_accel=limits.angular_accel,
         tick_s=robot.rates.tick_s,
         trims=(drive.left.trim, drive.right.trim) if isinstance(drive, DifferentialTable) else (1.0, 1.0),
+        deadman_s=None if firmware is None else firmware.deadman_s,
+        counts_per_turn=None if firmware is None else firmware.counts_per_turn,
     )
 
 

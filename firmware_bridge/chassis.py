@@ -33,6 +33,8 @@ class Chassis:
         angular_accel: rad/s^2, either way.
         tick_s: seconds from one command to the next.
         trims: metres that the left and the right wheel make for each that they should by ``wheel_radius_m``.
+        deadman_s: that the firmware was built with, seconds; None if nobody says.
+        counts_per_turn: of an encoder, likewise.
     """
 
     track_m: float
@@ -45,12 +47,14 @@ class Chassis:
     angular_accel: float
     tick_s: float
     trims: tuple[float, float] = (1.0, 1.0)
+    deadman_s: float | None = None
+    counts_per_turn: int | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             for number in value if isinstance(value, tuple) else (value,):
-                if not (math.isfinite(number) and number >= 0.0):
+                if number is not None and not (math.isfinite(number) and number >= 0.0):
                     raise BridgeError(f"{item.name} is {value}: it must be finite and not negative")
 
 
@@ -78,6 +82,14 @@ def differences(chassis: Chassis, identity: Identity) -> list[str]:
         if ours > theirs * (1.0 + 1e-6):
             found.append(f"{name} {ours:g} is beyond the firmware's own {theirs:g}: lower it, or reflash")
     deadman_s = identity.deadman_ms / 1000.0
+    for name, asked, built in (
+        ("deadman_s", chassis.deadman_s, deadman_s),
+        ("counts_per_turn", chassis.counts_per_turn, identity.counts_per_turn),
+    ):
+        if asked is not None and not math.isclose(asked, built, abs_tol=0.0005):
+            found.append(
+                f"its firmware was built with {name} = {built:g}, the robot file says {asked:g}: reflash it"
+            )
     if STARVED * chassis.tick_s > deadman_s:
         found.append(
             f"its deadman of {deadman_s:g} s does not outlast {STARVED:g} ticks of {chassis.tick_s:g} s: lower tick_s"

@@ -45,7 +45,11 @@ def test_a_microcontroller_that_answers_is_well(
     board = Board(host_program)
     try:
         code, found = examined(
-            robot_file(tmp_path, f'[bridge]\nkind = "serial"\ndevice = "{board.device}"\n'), capsys
+            robot_file(
+                tmp_path,
+                f'[bridge]\nkind = "serial"\ndevice = "{board.device}"\n[bridge.firmware]\ncounts_per_turn = 1440\n',
+            ),
+            capsys,
         )
     finally:
         board.close()
@@ -60,7 +64,10 @@ def test_a_pressed_button_is_found(
     try:
         board.tell("button 1")
         board.wait_until_latched()
-        file = robot_file(tmp_path, f'[bridge]\nkind = "serial"\ndevice = "{board.device}"\n')
+        file = robot_file(
+            tmp_path,
+            f'[bridge]\nkind = "serial"\ndevice = "{board.device}"\n[bridge.firmware]\ncounts_per_turn = 1440\n',
+        )
         code, found = examined(file, capsys)
     finally:
         board.close()

@@ -39,7 +39,7 @@ def test_the_robot_in_the_core_is_that_of_the_simulated_board() -> None:
         chassis_of(robot), robot.drive.drivetrain(robot.geometry.track_m), robot.bridge.firmware.build()
     )
     assert (FIRMWARE / "core" / "robot.c").read_text() == made
-    assert chassis_of(robot) == CHASSIS
+    assert chassis_of(robot) == replace(CHASSIS, deadman_s=0.2, counts_per_turn=1440)
 
 
 def test_each_number_of_the_robot_file_arrives() -> None:

@@ -183,6 +183,8 @@ def test_closing_stops(bridge: SerialBridge, board: Board) -> None:
             r"built for a left wheel radius of 0\.033 m, the robot has 0\.03 m: reflash",
         ),
         ({"trims": (1.0, 1.01)}, r"built for a right wheel radius of 0\.033 m, the robot has 0\.03333 m"),
+        ({"deadman_s": 0.1}, r"built with deadman_s = 0\.2, the robot file says 0\.1: reflash it"),
+        ({"counts_per_turn": 360}, r"built with counts_per_turn = 1440, the robot file says 360"),
         ({"max_v": 0.6}, r"max_v 0\.6 is beyond the firmware's own 0\.5"),
         ({"max_reverse_v": 0.2}, "max_reverse_v"),
         ({"max_w": 3.0}, "max_w"),
