@@ -56,8 +56,15 @@ class Wall:
         self.sequence += 1
         self.write(encode(request, self.sequence if sequence is None else sequence))
         self.turn(0.02)
-        select.select([self.computer], [], [], 5.0)
-        ((_, answer),) = self._answers.feed(os.read(self.computer, 4096))
+        give_up = time.monotonic() + 5.0
+        answers: list[tuple[int, Message]] = []
+        while not answers:  # the kernel may hand over the first half of a frame, either way
+            assert time.monotonic() < give_up, f"no answer to {request}"
+            if select.select([self.computer], [], [], 0.05)[0]:
+                answers = list(self._answers.feed(os.read(self.computer, 4096)))
+            else:
+                self.turn(0.001)
+        ((_, answer),) = answers
         return answer
 
     def write(self, data: bytes) -> None:
