@@ -137,10 +137,10 @@ UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --pytho
 CUDA := ^(cuda|nvidia|triton)\b
 TIDY := sed -E "s/python_full_version < '3.14' and //; s/( and| ;) python_full_version < '3.14'//"
 lock: $(VENV)/.uv
-	$(UV) pyproject.toml --upgrade --extra sim --extra litert --extra serial --extra i2c --extra mavlink --extra dev --extra export | grep -vE '$(CUDA)' | $(TIDY) > requirements/export.txt
-	$(UV) pyproject.toml --extra sim --extra litert --extra serial --extra i2c --extra mavlink --extra dev -c requirements/export.txt | $(TIDY) > requirements/test.txt
+	$(UV) pyproject.toml --upgrade --extra sim --extra litert --extra serial --extra i2c --extra mavlink --extra update --extra fleet --extra dev --extra export | grep -vE '$(CUDA)' | $(TIDY) > requirements/export.txt
+	$(UV) pyproject.toml --extra sim --extra litert --extra serial --extra i2c --extra mavlink --extra update --extra fleet --extra dev -c requirements/export.txt | $(TIDY) > requirements/test.txt
 	$(UV) pyproject.toml --extra sim -c requirements/export.txt | $(TIDY) > requirements/demo.txt
-	$(UV) pyproject.toml --extra sim --extra serial --extra i2c --extra mavlink --extra dev --extra bench -c requirements/export.txt | grep -vE '$(CUDA)' | $(TIDY) > requirements/bench.txt
+	$(UV) pyproject.toml --extra sim --extra serial --extra i2c --extra mavlink --extra update --extra fleet --extra dev --extra bench -c requirements/export.txt | grep -vE '$(CUDA)' | $(TIDY) > requirements/bench.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
