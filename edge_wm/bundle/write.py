@@ -13,6 +13,7 @@ import msgspec
 from edge_wm.bundle.load import check_path, load_bundle
 from edge_wm.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
 from edge_wm.bundle.manifest_file import encode_manifest
+from edge_wm.durable import sync_folder, write_file
 from edge_wm.errors import BadInput
 
 
@@ -68,12 +69,13 @@ class BundleWriter:
             fresh = scratch / "new"
             fresh.mkdir()
             for path, data in content.items():
-                _write_durably(fresh / path, data)
+                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+                write_file(fresh / path, data)
             for directory, _, _ in os.walk(fresh):
-                _sync_directory(Path(directory))
+                sync_folder(Path(directory))
             sha256 = self._load_back(fresh)
             self._put_in_place(fresh, scratch / "old")
-            _sync_directory(parent)
+            sync_folder(parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return sha256
@@ -101,19 +103,3 @@ class BundleWriter:
             if old.exists() and not self._directory.exists():
                 old.rename(self._directory)
             raise
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

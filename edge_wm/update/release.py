@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_wm.bundle.load import check_path
-from edge_wm.bundle.manifest import FilePath, Fraction, ModelName, Sha256, Version
+from edge_wm.bundle.manifest import MANIFEST_NAME, FilePath, Fraction, ModelName, Sha256, Version
 from edge_wm.errors import BadInput, one_line
 
 MAX_CHANNEL_BYTES = 1 << 20
@@ -147,6 +147,8 @@ def _statements(channel: Channel) -> Iterator[tuple[bool, str]]:
         what = f"release {release.sequence}"
         yield release.model not in channel.revoked, f"{what} is revoked"
         paths = [file.path for file in release.files]
+        manifests = [file.sha256 for file in release.files if file.path == MANIFEST_NAME]
+        yield manifests == [release.model], f"{what}: its model is not the hash of its {MANIFEST_NAME}"
         yield len(set(paths)) == len(paths), f"{what}: a file is listed twice"
         for file in release.files:
             check_path(file.path, what)

@@ -1,0 +1,112 @@
+"""What a robot must fetch for a release, and how the new bundle is put together from that and from what it has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_wm.bundle.load import Bundle
+from edge_wm.bundle.manifest import MANIFEST_NAME
+from edge_wm.errors import BadInput
+from edge_wm.update.forms import restore
+from edge_wm.update.release import Form, Release, ReleasedFile, form_target
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file of the new bundle: the file on this robot that it can be copied from, or the form to fetch.
+
+    Attributes:
+        file: what the release says of it.
+        copied: the same file, here; None if there is none.
+        form: what to fetch; None if nothing is.
+        base: for a bsdiff, the file here that it starts from.
+    """
+
+    file: ReleasedFile
+    copied: Path | None = None
+    form: Form | None = None
+    base: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one release gets onto this robot.
+
+    Attributes:
+        release: which.
+        pieces: one for each file.
+    """
+
+    release: Release
+    pieces: tuple[Piece, ...]
+
+    @property
+    def to_fetch(self) -> tuple[Piece, ...]:
+        """Those that must be fetched; two files with the same content are fetched once."""
+        fetched = {(p.file.sha256, p.form): p for p in self.pieces if p.form is not None}
+        return tuple(fetched.values())
+
+    @property
+    def bytes_to_fetch(self) -> int:
+        """Bytes over the air, without metadata."""
+        return sum(piece.form.size for piece in self.to_fetch if piece.form is not None)
+
+
+def files_of(bundle: Bundle) -> dict[str, Path]:
+    """The files of a checked bundle, by the hash of their content."""
+    files = {entry.sha256: bundle.directory / entry.path for entry in bundle.manifest.files}
+    return {**files, bundle.sha256: bundle.directory / MANIFEST_NAME}
+
+
+def plan(release: Release, here: Mapping[str, Path]) -> Plan:
+    """Choose for every file of a release what costs the least to fetch.
+
+    Args:
+        release: what is to come.
+        here: files on this robot, by the hash of their content.
+    """
+    return Plan(release, tuple(_piece(file, here) for file in release.files))
+
+
+def _piece(file: ReleasedFile, here: Mapping[str, Path]) -> Piece:
+    if file.sha256 in here:
+        return Piece(file, copied=here[file.sha256])
+    usable = [form for form in file.forms if form.base is None or form.base in here]
+    if not usable:
+        raise BadInput(f"{file.path}: the release has only deltas to files that this robot does not have")
+    form = min(usable, key=lambda form: form.size)
+    return Piece(file, form=form, base=here[form.base] if form.base else None)
+
+
+def contents(plan: Plan, robot_kind: str, incoming: Path) -> Iterator[tuple[str, bytes]]:
+    """Path and content of every file of the new bundle, each checked against the release.
+
+    Args:
+        plan: everything of it has been fetched.
+        robot_kind: of the targets.
+        incoming: where what was fetched lies, see :func:`incoming_file`.
+
+    Raises:
+        BadInput: a file is not what the release says.
+        OSError: one cannot be read.
+    """
+    for piece in plan.pieces:
+        if piece.copied is not None:
+            content = piece.copied.read_bytes()
+            if hashlib.sha256(content).hexdigest() != piece.file.sha256:
+                raise BadInput(f"{piece.copied}: it changed while it was copied: start the update again")
+        else:
+            assert piece.form is not None
+            fetched = incoming_file(incoming, robot_kind, piece.file, piece.form).read_bytes()
+            content = restore(
+                piece.file, piece.form, fetched, piece.base.read_bytes() if piece.base else None
+            )
+        yield piece.file.path, content
+
+
+def incoming_file(incoming: Path, robot_kind: str, file: ReleasedFile, form: Form) -> Path:
+    """Where one form of a file is downloaded to."""
+    return incoming / form_target(robot_kind, file, form).rpartition("/")[2]

@@ -1,0 +1,77 @@
+"""``update.toml``: where a robot's models come from, and what it does with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from edge_wm.bundle.manifest import ModelName
+from edge_wm.errors import BadInput
+from edge_wm.toml_file import checked, read_table
+from edge_wm.update.release import ChannelName
+
+DEFAULT_CONFIG = Path("/etc/edge-wm/update.toml")
+
+Hours = Annotated[float, Meta(gt=0.0, le=8760.0)]
+Seconds = Annotated[float, Meta(gt=0.0, le=86400.0)]
+Count = Annotated[int, Meta(ge=0, le=1 << 40)]
+RobotId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+
+
+class Network(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long a download may take and how slow it may be.
+
+    Attributes:
+        connect_s: to be connected.
+        gap_s: longest silence of a server.
+        total_s: of one file.
+        min_bytes_per_s: averaged over half a minute; less is somebody who holds an update back.
+        metered: whether bytes cost money here; ``auto`` asks NetworkManager.
+        metered_bytes: on a metered link no update is fetched that is larger.
+    """
+
+    connect_s: Seconds = 15.0
+    gap_s: Seconds = 30.0
+    total_s: Seconds = 3600.0
+    min_bytes_per_s: Count = 1000
+    metered: Literal["auto", "yes", "no"] = "auto"
+    metered_bytes: Count = 1_000_000
+
+
+class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole file.
+
+    Attributes:
+        url: of the repository: ``https://…``, or ``file:///…`` for a stick.
+        trusted_root: the ``1.root.json`` of ``edge-wm update init-repo``, relative to this file.
+        robot_kind: which models fit this robot.
+        robot_id: tells this robot from the others of its fleet.
+        robot: the robot file, relative to this file; None for the simulated robot.
+        channel: ``stable``, ``beta`` or what the repository has.
+        root: where updates keep their state.
+        every_h: hours between two looks at the repository, by ``edge-wm update serve``.
+    """
+
+    url: str
+    trusted_root: str
+    robot_kind: ModelName
+    robot_id: RobotId
+    channel: ChannelName = "stable"
+    robot: str | None = None
+    root: str = "/var/lib/edge-wm"
+    every_h: Hours = 6.0
+    network: Network = Network()
+
+
+def load_config(path: Path) -> UpdateConfig:
+    """Read and check ``update.toml``.
+
+    Raises:
+        BadInput: it cannot be read, or the key that is wrong and why.
+    """
+    config = checked(read_table(path, "update file"), UpdateConfig, path)
+    if not config.url.startswith(("https://", "http://", "file:///")):
+        raise BadInput(f"{path}: url: {config.url!r} begins with none of https://, http://, file:///")
+    return config

@@ -1,0 +1,87 @@
+"""Where a robot's models lie: two slots that are written in turn, and the factory's model, which nothing writes.
+
+A slot holds the files of one bundle, each a copy of its own: damage to one slot never reaches the other.  Whether a slot
+counts is for ``store.py`` to say, and whether its files are what they should be for ``load_bundle``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_wm.durable import sync_folder, write_file
+from edge_wm.paths import shipped
+from edge_wm.update.store import FACTORY, SLOTS
+
+FACTORY_BUNDLE = shipped("models", "rooms-student")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Everything that updates keep on one robot, below one folder.
+
+    Attributes:
+        root: the folder, such as ``/var/lib/edge-wm``.
+        factory: bundle of the factory slot.
+    """
+
+    root: Path
+    factory: Path = FACTORY_BUNDLE
+
+    @property
+    def store(self) -> Path:
+        """See ``store.py``."""
+        return self.root / "state.db"
+
+    @property
+    def incoming(self) -> Path:
+        """Downloads that may be unfinished, named by the hash that they should have."""
+        return self.root / "incoming"
+
+    @property
+    def updating_lock(self) -> Path:
+        """Locked by the one process that updates."""
+        return self.root / "update.lock"
+
+    @property
+    def driving_lock(self) -> Path:
+        """Locked by the one process that drives, which alone says which model does."""
+        return self.root / "driving.lock"
+
+    def slot(self, name: str) -> Path:
+        """The folder of a slot's bundle."""
+        return self.factory if name == FACTORY else self.root / "slots" / name
+
+    def make(self) -> None:
+        """Make what is not there yet.  Raises OSError."""
+        for folder in (self.incoming, *(self.slot(name) for name in SLOTS)):
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.root / "slots", self.root, self.root.parent):
+            sync_folder(folder)
+
+    def fill(self, slot: str, files: Iterable[tuple[str, bytes]]) -> None:
+        """Make a slot hold these files and nothing else; all of it is on disk when this returns.
+
+        Args:
+            slot: ``a`` or ``b``; nothing drives by it.
+            files: path within the bundle and content of each.
+
+        Raises:
+            OSError: such as a full disk; the slot then holds anything.
+        """
+        folder = self.slot(slot)
+        for old in folder.iterdir():
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
+        folders = {folder}
+        for path, content in files:
+            where = folder / path
+            where.parent.mkdir(parents=True, exist_ok=True)
+            write_file(where, content)
+            folders.update(parent for parent in where.parents if parent.is_relative_to(folder))
+        for written in folders:
+            sync_folder(written)

@@ -1,0 +1,458 @@
+"""What a robot knows of its models and updates, in one SQLite file: every change is one transaction, on disk when it returns.
+
+``state.db`` is the only place where anything is decided: a slot's files are nothing until a row says what they are.  The
+files themselves are in ``slots.py``; who may change what, and when, in ``updater.py`` and ``trial_run.py``.
+
+    idle ─▶ fetching ─▶ staged ─▶ trial ─▶ committed
+                │          │        └────▶ rolled back
+                └──────────┴──────────────▶ rolled back
+
+A journal that is deleted at the end of a transaction is only gone for certain when its folder is on disk too, which
+``synchronous=EXTRA`` sees to: with ``FULL`` a power cut can undo a transaction that was reported as done.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_wm.errors import BadInput
+from edge_wm.update.release import Release
+
+if TYPE_CHECKING:
+    from edge_wm.update.trust import TrustState
+
+SCHEMA_VERSION = 1
+BUSY_S = 10.0
+MAX_FAILURES = 3
+"""After so many failures a model is in quarantine: no update brings it again."""
+KEPT_HISTORY = 1000
+TIME_FLOOR = "time floor"
+"""Setting: the latest time that was certain."""
+
+FACTORY = "factory"
+SLOTS = ("a", "b")
+
+_SCHEMA = """
+CREATE TABLE slot (name TEXT PRIMARY KEY, model TEXT, title TEXT, version TEXT, channel TEXT, sequence INTEGER) WITHOUT ROWID;
+INSERT INTO slot (name) VALUES ('a'), ('b');
+CREATE TABLE choice (one INTEGER PRIMARY KEY CHECK (one = 1), active TEXT NOT NULL, previous TEXT NOT NULL);
+INSERT INTO choice VALUES (1, 'factory', 'factory');
+CREATE TABLE attempt (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, slot TEXT, begun INTEGER NOT NULL);
+INSERT INTO attempt VALUES (1, 'idle', NULL, 0);
+CREATE TABLE failed (model TEXT PRIMARY KEY, times INTEGER NOT NULL, quarantined INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE metadata (role TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE floor (name TEXT PRIMARY KEY, version INTEGER NOT NULL, keys TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE history (number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, event TEXT NOT NULL, model TEXT,
+                      version TEXT, sequence INTEGER, detail TEXT NOT NULL);
+"""
+
+
+class State(str, Enum):
+    """Of the newest update."""
+
+    IDLE = "idle"
+    FETCHING = "fetching"
+    STAGED = "staged"
+    TRIAL = "trial"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A model in a slot: the hash of its manifest, its name and version, and which release of which channel it was."""
+
+    model: str
+    title: str
+    version: str
+    channel: str
+    sequence: int
+
+    @classmethod
+    def of(cls, release: Release, channel: str) -> Installed:
+        """What a slot holds after this release."""
+        return cls(release.model, release.name, release.version, channel, release.sequence)
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.version} ({self.model[:12]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The newest update: its state, the slot it goes to, and whether its trial has begun to drive and not ended."""
+
+    state: State
+    slot: str | None
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How often a model failed on this robot, why it did last, and whether it is in quarantine."""
+
+    model: str
+    times: int
+    quarantined: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history; ``at`` is wall-clock seconds, as right as the clock was."""
+
+    at: float
+    event: str
+    model: str | None
+    version: str | None
+    sequence: int | None
+    detail: str
+
+
+class Store:
+    """The open ``state.db`` of one robot; made if it is not there.
+
+    Args:
+        file: where it is; its folder exists.
+        wall: seconds since 1970, for the history only.
+        read_only: change nothing, not even a journal that a crash left: for a disk that cannot be written.
+
+    Raises:
+        BadInput: it is damaged, of a newer edge-wm, cannot be written, or somebody else holds it for long.
+    """
+
+    def __init__(self, file: Path, wall: Callable[[], float] = time.time, read_only: bool = False) -> None:
+        self.file, self._wall = file, wall
+        with self._refusing():
+            mode = "ro" if read_only else "rwc"
+            self._db = sqlite3.connect(
+                f"{file.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level=None
+            )
+            try:
+                self._prepare(read_only)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _prepare(self, read_only: bool) -> None:
+        self._db.execute("PRAGMA synchronous = EXTRA")
+        if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("a page of it is damaged")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not read_only:
+            with self.transaction():
+                (version,) = self._db.execute("PRAGMA user_version").fetchone()  # nobody was faster
+                if version == 0:
+                    for statement in filter(str.strip, _SCHEMA.split(";")):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    version = SCHEMA_VERSION
+        if version != SCHEMA_VERSION:
+            raise BadInput(
+                f"{self.file}: of version {version}, this edge-wm reads version {SCHEMA_VERSION}: install a newer edge-wm"
+            )
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise BadInput(f"{self.file}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise DamagedStore(self.file, str(error)) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block or nothing of it; on disk when it returns.  Raises BadInput if that cannot be."""
+        with self._refusing():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # --- which model drives ------------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> str:
+        """The slot that drives: ``a``, ``b`` or ``factory``."""
+        return self._choice()[0]
+
+    @property
+    def previous(self) -> str:
+        """The slot to go back to."""
+        return self._choice()[1]
+
+    def _choice(self) -> tuple[str, str]:
+        active, previous = self._one("SELECT active, previous FROM choice")
+        return str(active), str(previous)
+
+    def installed(self, slot: str) -> Installed | None:
+        """The model that is whole in this slot; None for an empty or unfinished one, and for the factory's."""
+        row = self._db.execute(
+            "SELECT model, title, version, channel, sequence FROM slot WHERE name = ? AND model IS NOT NULL",
+            (slot,),
+        ).fetchone()
+        return Installed(*row) if row else None
+
+    @property
+    def attempt(self) -> Attempt:
+        """The newest update."""
+        state, slot, begun = self._one("SELECT state, slot, begun FROM attempt")
+        return Attempt(State(state), None if slot is None else str(slot), bool(begun))
+
+    # --- the steps of an update --------------------------------------------------------------------------------------
+
+    def begin_fetch(self, new: Installed) -> str:
+        """``-> fetching``: from now on a slot that does not drive is nobody's model.  Returns that slot.
+
+        Raises:
+            BadInput: a trial has not ended.
+        """
+        with self.transaction() as db:
+            attempt = self.attempt
+            if attempt.state is State.TRIAL:
+                raise BadInput(
+                    "a model is on trial: wait until its trial has ended, or end it: edge-wm update rollback"
+                )
+            active, previous = self._choice()
+            if attempt.state is State.FETCHING and attempt.slot is not None:
+                slot = attempt.slot
+            else:
+                idle = [name for name in SLOTS if name != active]
+                slot = next((name for name in idle if name != previous), idle[0])
+            if previous == slot:
+                db.execute("UPDATE choice SET previous = ?", (FACTORY,))
+            self._empty(slot)
+            if attempt.state is not State.FETCHING:
+                self._note("fetching", new)
+            db.execute("UPDATE attempt SET state = ?, slot = ?, begun = 0", (State.FETCHING.value, slot))
+        return slot
+
+    def stage(self, new: Installed) -> None:
+        """``fetching -> staged``: the slot holds the whole model, on disk and proven."""
+        with self.transaction() as db:
+            attempt = self._expect(State.FETCHING)
+            db.execute(
+                "UPDATE slot SET model = ?, title = ?, version = ?, channel = ?, sequence = ? WHERE name = ?",
+                (new.model, new.title, new.version, new.channel, new.sequence, attempt.slot),
+            )
+            db.execute("UPDATE attempt SET state = ?", (State.STAGED.value,))
+            self._note("staged", new)
+
+    def begin_trial(self) -> None:
+        """``staged -> trial``: the next drive is by the new model."""
+        with self.transaction() as db:
+            attempt = self._expect(State.STAGED)
+            db.execute("UPDATE attempt SET state = ?, begun = 0", (State.TRIAL.value,))
+            self._note("trial", self.installed(str(attempt.slot)))
+
+    def trial_drives(self) -> None:
+        """The new model begins to drive: if nobody says how that ended, it ended badly."""
+        with self.transaction() as db:
+            self._expect(State.TRIAL)
+            db.execute("UPDATE attempt SET begun = 1")
+
+    def trial_pauses(self) -> None:
+        """The robot was stopped in an orderly way before the trial was decided; it goes on with the next drive."""
+        with self.transaction() as db:
+            self._expect(State.TRIAL)
+            db.execute("UPDATE attempt SET begun = 0")
+
+    def commit(self, detail: str = "") -> None:
+        """``trial -> committed``: from now on the new model drives, and no release before it is taken."""
+        with self.transaction() as db:
+            attempt = self._expect(State.TRIAL)
+            new = self.installed(str(attempt.slot))
+            assert new is not None
+            active, _ = self._choice()
+            db.execute("UPDATE choice SET active = ?, previous = ?", (attempt.slot, active))
+            db.execute("UPDATE attempt SET state = ?, begun = 0", (State.COMMITTED.value,))
+            db.execute("DELETE FROM failed WHERE model = ?", (new.model,))
+            self._note("committed", new, detail)
+
+    def fail(self, model: Installed, reason: str, *, quarantine: bool = False) -> Failure:
+        """``-> rolled back``: the model failed; after :data:`MAX_FAILURES` times, or at once if asked, for good."""
+        with self.transaction() as db:
+            attempt = self.attempt
+            if attempt.state is State.STAGED or attempt.state is State.TRIAL:
+                self._empty(str(attempt.slot))
+            db.execute("UPDATE attempt SET state = ?, slot = NULL, begun = 0", (State.ROLLED_BACK.value,))
+            self._count_failure(model, reason, quarantine)
+            self._note("rolled back", model, reason)
+            failure = self.failure(model.model)
+        assert failure is not None
+        return failure
+
+    def go_back(self, reason: str) -> str:
+        """Drive by the previous slot again; the model that drove is quarantined.  Returns the slot.
+
+        Raises:
+            BadInput: the factory's model drives already.
+        """
+        with self.transaction() as db:
+            active, previous = self._choice()
+            left = self.installed(active)
+            if active == FACTORY or left is None:
+                raise BadInput("the factory's model drives already: there is nothing to go back to")
+            db.execute("UPDATE choice SET active = ?, previous = ?", (previous, FACTORY))
+            db.execute("UPDATE attempt SET state = ?, slot = NULL, begun = 0", (State.ROLLED_BACK.value,))
+            self._count_failure(left, reason, True)
+            self._note("rolled back", left, reason)
+        return previous
+
+    def _count_failure(self, model: Installed, reason: str, quarantine: bool) -> None:
+        self._db.execute(
+            "INSERT INTO failed VALUES (?, 1, ?, ?) ON CONFLICT (model) DO UPDATE SET times = times + 1,"
+            " quarantined = quarantined OR excluded.quarantined OR times + 1 >= ?, reason = excluded.reason",
+            (model.model, int(quarantine or MAX_FAILURES <= 1), reason, MAX_FAILURES),
+        )
+
+    def _empty(self, slot: str) -> None:
+        self._db.execute(
+            "UPDATE slot SET model = NULL, title = NULL, version = NULL, channel = NULL, sequence = NULL WHERE name = ?",
+            (slot,),
+        )
+
+    def _expect(self, state: State) -> Attempt:
+        attempt = self.attempt
+        if attempt.state is not state:
+            raise BadInput(
+                f"no update is {state.value}; the newest one is {attempt.state.value}: edge-wm update status"
+            )
+        return attempt
+
+    # --- what the repository has signed ------------------------------------------------------------------------------
+
+    def trust(self) -> TrustState:
+        """The metadata that was believed last, and what no later metadata may fall below."""
+        from edge_wm.update.trust import Floor, TrustState
+
+        metadata = {
+            str(role): bytes(content)
+            for role, content in self._db.execute("SELECT role, content FROM metadata")
+        }
+        floors = {
+            str(name): Floor(int(version), str(keys))
+            for name, version, keys in self._db.execute("SELECT name, version, keys FROM floor")
+        }
+        time_floor = self.setting(TIME_FLOOR)
+        return TrustState(
+            root=metadata.pop("root", None),
+            metadata=metadata,
+            floors=floors,
+            time_floor=datetime.fromisoformat(time_floor) if time_floor else None,
+        )
+
+    def keep_trust(self, state: TrustState) -> None:
+        """All of it is on disk when this returns, or none: half of it would be no repository that ever was."""
+        rows = dict(state.metadata)
+        if state.root is not None:
+            rows["root"] = state.root
+        with self.transaction() as db:
+            db.execute("DELETE FROM metadata")
+            db.executemany("INSERT INTO metadata VALUES (?, ?)", rows.items())
+            db.execute("DELETE FROM floor")
+            db.executemany(
+                "INSERT INTO floor VALUES (?, ?, ?)",
+                ((name, floor.version, floor.keys) for name, floor in state.floors.items()),
+            )
+            db.execute("DELETE FROM setting WHERE name = ?", (TIME_FLOOR,))
+            if state.time_floor is not None:
+                db.execute("INSERT INTO setting VALUES (?, ?)", (TIME_FLOOR, state.time_floor.isoformat()))
+
+    # --- what failed, settings, history ------------------------------------------------------------------------------
+
+    def failure(self, model: str) -> Failure | None:
+        """How often this model failed here; None if it never did."""
+        row = self._db.execute(
+            "SELECT model, times, quarantined, reason FROM failed WHERE model = ?", (model,)
+        ).fetchone()
+        return Failure(row[0], row[1], bool(row[2]), row[3]) if row else None
+
+    def quarantined(self) -> tuple[Failure, ...]:
+        """All models that no update brings again."""
+        rows = self._db.execute(
+            "SELECT model, times, 1, reason FROM failed WHERE quarantined ORDER BY model"
+        ).fetchall()
+        return tuple(Failure(model, times, True, reason) for model, times, _, reason in rows)
+
+    def quarantine(self, model: Installed, reason: str) -> None:
+        """No update brings this model again, and the next start passes over it."""
+        with self.transaction():
+            failure = self.failure(model.model)
+            if failure is None or not failure.quarantined:
+                self._count_failure(model, reason, True)
+                self._note("quarantined", model, reason)
+
+    def forgive(self, model: str) -> None:
+        """Forget that a model failed."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM failed WHERE model = ?", (model,))
+
+    def setting(self, name: str) -> str | None:
+        """What was set by hand; None if nothing was."""
+        row = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else None
+
+    def set(self, name: str, value: str | None) -> None:
+        """Remember a setting; None forgets it."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM setting WHERE name = ?", (name,))
+            if value is not None:
+                db.execute("INSERT INTO setting VALUES (?, ?)", (name, value))
+
+    def history(self, newest: int = KEPT_HISTORY) -> list[Event]:
+        """The newest events, the oldest of them first."""
+        rows = self._db.execute(
+            "SELECT at, event, model, version, sequence, detail FROM history ORDER BY number DESC LIMIT ?",
+            (newest,),
+        ).fetchall()
+        return [Event(*row) for row in reversed(rows)]
+
+    def _note(self, event: str, what: Installed | None, detail: str = "") -> None:
+        """A line of the history, in the transaction of what it tells."""
+        named = (what.model, what.version, what.sequence) if what else (None, None, None)
+        self._db.execute(
+            "INSERT INTO history (at, event, model, version, sequence, detail) VALUES (?, ?, ?, ?, ?, ?)",
+            (self._wall(), event, *named, detail),
+        )
+        self._db.execute(
+            "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?", (KEPT_HISTORY,)
+        )
+
+    def _one(self, query: str) -> tuple[object, ...]:
+        row = self._db.execute(query).fetchone()
+        if row is None:
+            raise DamagedStore(self.file, "a row is missing")
+        return tuple(row)
+
+
+class DamagedStore(BadInput):
+    """The file is not a sound database: the robot drives by the factory's model."""
+
+    def __init__(self, file: Path, what: str) -> None:
+        super().__init__(
+            f"{file}: damaged ({what}): the factory's model drives; edge-wm update repair starts it anew"
+        )
