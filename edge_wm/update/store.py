@@ -1,4 +1,4 @@
-"""What a robot knows of its models and updates, in one SQLite file: every change is one transaction, on disk when it returns.
+"""What a robot knows of its models and updates; every step is one transaction.
 
 ``state.db`` is the only place where anything is decided: a slot's files are nothing until a row says what they are.  The
 files themselves are in ``slots.py``; who may change what, and when, in ``updater.py`` and ``trial_run.py``.
@@ -6,17 +6,12 @@ files themselves are in ``slots.py``; who may change what, and when, in ``update
     idle ─▶ fetching ─▶ staged ─▶ trial ─▶ committed
                 │          │        └────▶ rolled back
                 └──────────┴──────────────▶ rolled back
-
-A journal that is deleted at the end of a transaction is only gone for certain when its folder is on disk too, which
-``synchronous=EXTRA`` sees to: with ``FULL`` a power cut can undo a transaction that was reported as done.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -24,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_wm.errors import BadInput
+from edge_wm.update.database import Database
 from edge_wm.update.release import Release
 
 if TYPE_CHECKING:
     from edge_wm.update.trust import TrustState
 
 SCHEMA_VERSION = 1
-BUSY_S = 10.0
 MAX_FAILURES = 3
 """After so many failures a model is in quarantine: no update brings it again."""
 KEPT_HISTORY = 1000
@@ -117,80 +112,20 @@ class Event:
     detail: str
 
 
-class Store:
+class Store(Database):
     """The open ``state.db`` of one robot; made if it is not there.
 
     Args:
         file: where it is; its folder exists.
         wall: seconds since 1970, for the history only.
-        read_only: change nothing, not even a journal that a crash left: for a disk that cannot be written.
 
     Raises:
-        BadInput: it is damaged, of a newer edge-wm, cannot be written, or somebody else holds it for long.
+        BadInput: see ``Database``.
     """
 
-    def __init__(self, file: Path, wall: Callable[[], float] = time.time, read_only: bool = False) -> None:
-        self.file, self._wall = file, wall
-        with self._refusing():
-            mode = "ro" if read_only else "rwc"
-            self._db = sqlite3.connect(
-                f"{file.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level=None
-            )
-            try:
-                self._prepare(read_only)
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _prepare(self, read_only: bool) -> None:
-        self._db.execute("PRAGMA synchronous = EXTRA")
-        if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("a page of it is damaged")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0 and not read_only:
-            with self.transaction():
-                (version,) = self._db.execute("PRAGMA user_version").fetchone()  # nobody was faster
-                if version == 0:
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                    version = SCHEMA_VERSION
-        if version != SCHEMA_VERSION:
-            raise BadInput(
-                f"{self.file}: of version {version}, this edge-wm reads version {SCHEMA_VERSION}: install a newer edge-wm"
-            )
-
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise BadInput(f"{self.file}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise DamagedStore(self.file, str(error)) from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block or nothing of it; on disk when it returns.  Raises BadInput if that cannot be."""
-        with self._refusing():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __init__(self, file: Path, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        super().__init__(file, _SCHEMA, SCHEMA_VERSION)
 
     # --- which model drives ------------------------------------------------------------------------------------------
 
@@ -210,11 +145,11 @@ class Store:
 
     def installed(self, slot: str) -> Installed | None:
         """The model that is whole in this slot; None for an empty or unfinished one, and for the factory's."""
-        row = self._db.execute(
+        rows = self._rows(
             "SELECT model, title, version, channel, sequence FROM slot WHERE name = ? AND model IS NOT NULL",
-            (slot,),
-        ).fetchone()
-        return Installed(*row) if row else None
+            slot,
+        )
+        return Installed(*rows[0]) if rows else None
 
     @property
     def attempt(self) -> Attempt:
@@ -350,12 +285,11 @@ class Store:
         from edge_wm.update.trust import Floor, TrustState
 
         metadata = {
-            str(role): bytes(content)
-            for role, content in self._db.execute("SELECT role, content FROM metadata")
+            str(role): bytes(content) for role, content in self._rows("SELECT role, content FROM metadata")
         }
         floors = {
             str(name): Floor(int(version), str(keys))
-            for name, version, keys in self._db.execute("SELECT name, version, keys FROM floor")
+            for name, version, keys in self._rows("SELECT name, version, keys FROM floor")
         }
         time_floor = self.setting(TIME_FLOOR)
         return TrustState(
@@ -386,17 +320,13 @@ class Store:
 
     def failure(self, model: str) -> Failure | None:
         """How often this model failed here; None if it never did."""
-        row = self._db.execute(
-            "SELECT model, times, quarantined, reason FROM failed WHERE model = ?", (model,)
-        ).fetchone()
-        return Failure(row[0], row[1], bool(row[2]), row[3]) if row else None
+        rows = self._rows("SELECT model, times, quarantined, reason FROM failed WHERE model = ?", model)
+        return Failure(rows[0][0], rows[0][1], bool(rows[0][2]), rows[0][3]) if rows else None
 
     def quarantined(self) -> tuple[Failure, ...]:
         """All models that no update brings again."""
-        rows = self._db.execute(
-            "SELECT model, times, 1, reason FROM failed WHERE quarantined ORDER BY model"
-        ).fetchall()
-        return tuple(Failure(model, times, True, reason) for model, times, _, reason in rows)
+        rows = self._rows("SELECT model, times, reason FROM failed WHERE quarantined ORDER BY model")
+        return tuple(Failure(model, times, True, reason) for model, times, reason in rows)
 
     def quarantine(self, model: Installed, reason: str) -> None:
         """No update brings this model again, and the next start passes over it."""
@@ -413,8 +343,8 @@ class Store:
 
     def setting(self, name: str) -> str | None:
         """What was set by hand; None if nothing was."""
-        row = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-        return str(row[0]) if row else None
+        rows = self._rows("SELECT value FROM setting WHERE name = ?", name)
+        return str(rows[0][0]) if rows else None
 
     def set(self, name: str, value: str | None) -> None:
         """Remember a setting; None forgets it."""
@@ -425,10 +355,10 @@ class Store:
 
     def history(self, newest: int = KEPT_HISTORY) -> list[Event]:
         """The newest events, the oldest of them first."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT at, event, model, version, sequence, detail FROM history ORDER BY number DESC LIMIT ?",
-            (newest,),
-        ).fetchall()
+            newest,
+        )
         return [Event(*row) for row in reversed(rows)]
 
     def _note(self, event: str, what: Installed | None, detail: str = "") -> None:
@@ -440,19 +370,4 @@ class Store:
         )
         self._db.execute(
             "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?", (KEPT_HISTORY,)
-        )
-
-    def _one(self, query: str) -> tuple[object, ...]:
-        row = self._db.execute(query).fetchone()
-        if row is None:
-            raise DamagedStore(self.file, "a row is missing")
-        return tuple(row)
-
-
-class DamagedStore(BadInput):
-    """The file is not a sound database: the robot drives by the factory's model."""
-
-    def __init__(self, file: Path, what: str) -> None:
-        super().__init__(
-            f"{file}: damaged ({what}): the factory's model drives; edge-wm update repair starts it anew"
         )

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from edge_wm.errors import BadInput
-from edge_wm.update.store import FACTORY, MAX_FAILURES, DamagedStore, Installed, State, Store
+from edge_wm.update.database import DamagedStore
+from edge_wm.update.store import FACTORY, MAX_FAILURES, Installed, State, Store
 
 OLD = Installed("a" * 64, "rooms", "1.0.0", "stable", 1)
 NEW = Installed("b" * 64, "rooms", "1.1.0", "stable", 2)
