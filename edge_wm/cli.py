@@ -44,9 +44,13 @@ SUBCOMMANDS = {
     "doctor": Subcommand("edge_wm.commands.doctor:command", "Look at a robot before it drives."),
     "drive": Subcommand("edge_wm.commands.drive:command", "Drive one robot to one goal."),
     "eval": Subcommand("edge_wm.commands.eval:command", "Measure a policy over many episodes."),
+    "fleet": Subcommand("edge_wm.commands.fleet:command", "Which robot has which model, and is it well?"),
     "model": Subcommand("edge_wm.commands.model:command", "Verify or inspect a bundle."),
     "profile": Subcommand(
         "edge_wm.commands.profile:command", "Find the fastest way to run a model on this machine."
+    ),
+    "update": Subcommand(
+        "edge_wm.commands.update:command", "Fetch, prove and try new models; publish them to a fleet."
     ),
     "worlds": Subcommand("edge_wm.commands.worlds:command", "Generate worlds with tasks."),
 }
@@ -62,6 +66,12 @@ EXTRA_OF = {
     "onnxscript": "export",
     "torch": "export",
     "serial": "serial",
+    "tuf": "update",
+    "securesystemslib": "update",
+    "urllib3": "update",
+    "bsdiff4": "update",
+    "zstandard": "update",
+    "paho": "fleet",
 }
 """The extra that installs an optional library, by the library's import name."""
 

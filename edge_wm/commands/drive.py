@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,14 @@ import click
 
 from edge_wm.commands.run_options import execution, run_options
 from edge_wm.errors import BadInput
-from edge_wm.robot import DEFAULT_ROBOT, load_robot
+from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
 
 if TYPE_CHECKING:
     from edge_wm.bundle.manifest import Precision
+    from edge_wm.clock import Clock
+    from edge_wm.drive.model_changes import ModelChanges
+    from edge_wm.drive.pilot import Pilot
+    from edge_wm.engines.execution import Execution
 
 EXIT_INTERRUPTED = 130
 DEFAULT_KIND = "rooms"
@@ -59,12 +64,19 @@ def numbers(*names: str) -> Callable[[click.Context, click.Parameter, str | None
     callback=numbers("X", "Y", "YAW"),
     help="With --world; default: its own task, else 0,0,0.",
 )
+@click.option(
+    "--updates",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The robot's update.toml: drive by the model that updates chose, and try new ones; --model is not used.",
+)
 @run_options
 def command(
     robot: Path,
     goal: tuple[float, float] | None,
     world: Path | None,
     start: tuple[float, float, float] | None,
+    updates: Path | None,
     model: Path,
     precision: Precision | None,
     candidates: int | None,
@@ -91,15 +103,44 @@ def command(
 
     options = RunOptions(runs, not no_view, not no_pictures, fast, json_file)
     clock = options.clock()
-    pilot = Pilot(described, model, clock, execution=execution(described, precision, candidates), seed=seed)
+    asked = execution(described, precision, candidates)
     if world is None:
         task = task_in_generated_world(DEFAULT_KIND, seed, goal)
     else:
         task = task_in_world_file(world, start, goal, seed)
     x, y = task.task.goal
-    click.echo(f"{pilot.model.manifest.name} ({pilot.execution}) drives {task.name} to ({x:.2f}, {y:.2f})")
-    end = run_tasks("edge-wm drive", pilot, clock, [task], options, click.echo)
+    with ExitStack() as stack:
+        changes = None
+        if updates is None:
+            pilot = Pilot(described, model, clock, execution=asked, seed=seed)
+        else:
+            pilot, changes = stack.enter_context(_by_updates(updates, described, clock, asked, seed))
+        manifest = pilot.model.manifest
+        click.echo(
+            f"{manifest.name} {manifest.version} ({pilot.execution}) drives {task.name} to ({x:.2f}, {y:.2f})"
+        )
+        end = run_tasks("edge-wm drive", pilot, clock, [task], options, click.echo, changes)
     click.echo(f"recorded in {end.folder}")
     if end.interrupted:
         return EXIT_INTERRUPTED
     return 0 if end.summary["reached"] else 1
+
+
+def _by_updates(
+    file: Path, robot: Robot, clock: Clock, execution: Execution | None, seed: int
+) -> AbstractContextManager[tuple[Pilot, ModelChanges]]:
+    """A pilot that drives by the model that updates chose; see ``pilot_by_updates``."""
+    from edge_wm.drive.model_changes import pilot_by_updates
+    from edge_wm.update.config import folders_of, load_config
+
+    config = load_config(file)
+    return pilot_by_updates(
+        folders_of(config, file),
+        robot,
+        clock,
+        config.shadow,
+        config.trial,
+        click.echo,
+        execution=execution,
+        seed=seed,
+    )

@@ -116,6 +116,7 @@ class Loop:
         on_tick: called in order with every ``Tick`` after its command was sent.  They share the rest of the
             tick, so they must be quick; one that raises is reported once and not called again.
         arrive_m: nearer to the goal than this the run has reached it.
+        stop: asked after every tick for a reason to end the run; the robot then brakes.
         stopwatch: real seconds, for ``compute_s``.
     """
 
@@ -130,11 +131,12 @@ class Loop:
         *,
         on_tick: Sequence[Callable[[Tick], None]] = (),
         arrive_m: float = ARRIVE_M,
+        stop: Callable[[], str | None] = lambda: None,
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._sensors, self._policy, self._supervisor, self._bridge = sensors, policy, supervisor, bridge
         self._clock, self._tick_s, self._arrive_m, self._stopwatch = clock, tick_s, arrive_m, stopwatch
-        self._on_tick = list(on_tick)
+        self._on_tick, self._stop = list(on_tick), stop
 
     def run(self, goal_xy: tuple[float, float]) -> RunResult:
         """Drive to ``goal_xy`` (metres, odometry frame: the robot starts at its origin); never raises for a fault."""
@@ -179,8 +181,12 @@ class Loop:
                     if end is not None:
                         raise
                     end = _End(Outcome.INTERRUPTED, "stopped by the user", error)
-                end = _asked_to_stop(signals) or end
+                end = _asked_to_stop(signals) or end or self._told_to_stop()
             return end
+
+    def _told_to_stop(self) -> _End | None:
+        reason = self._stop()
+        return None if reason is None else _End(Outcome.FAULT, reason)
 
     def _begin(self) -> None:
         now = self._clock.now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,86 @@ LOCAL_MAP, KNOWN = "local_map", "known"
 LOCAL_MAP_CELL_M = 0.15
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to drive a robot: loaded, found to fit, with the planner that plans in it.
+
+    Attributes:
+        bundle: its directory.
+        model: the model itself.
+        policy: what drives by it.
+        execution: how it is run.
+        fell_back: why the CPU runs it though an accelerator was asked for; None where that is not so.
+        has_map, has_known: which of the pictures of ``local_map`` it gives.
+    """
+
+    bundle: Path
+    model: WorldModel
+    policy: WorldModelPolicy
+    execution: Execution
+    fell_back: str | None
+    has_map: bool
+    has_known: bool
+
+    def rehearse(self, clock: Clock) -> None:
+        """Run every part once, while nothing moves: the first tick of a drive then lasts no longer than the next.
+
+        Raises:
+            BadInput: the engine fails, or the latent state is not finite.
+        """
+        try:
+            self._run_once(clock)
+        except EngineError as error:
+            raise BadInput(f"{self.bundle}: the model fails before anything moves: {error}") from None
+
+    def _run_once(self, clock: Clock) -> None:
+        arrays = {
+            spec.name: np.zeros(spec.shape, dtype=spec.dtype) for spec in self.model.manifest.observation
+        }
+        self.policy.reset((1.0, 0.0))
+        for number in range(REHEARSED_TICKS):
+            try:
+                self.policy.act(Observation(0.0, number, arrays), NEUTRAL, clock.now() + 1.0)
+            except PlanError:
+                return  # a model that makes nothing of an empty picture may well drive
+            self.policy.draw_ahead()
+        self.local_map()
+
+    def local_map(self) -> LocalMap | None:
+        """What the model imagines around the robot now, in memory of its own; None if it has no such heads.
+
+        Takes an inference: call it after the command has been sent.
+        """
+        if not self.has_map:
+            return None
+        pictures = self.model.decode(self.policy.state)
+        x, y, yaw = (float(value) for value in self.policy.state[POSE])
+        known = pictures[KNOWN].copy() if self.has_known else None
+        return LocalMap.around((x, y, yaw), pictures[LOCAL_MAP].copy(), known, LOCAL_MAP_CELL_M)
+
+
+def prepared(
+    robot: Robot, loaded: Bundle, clock: Clock, *, execution: Execution | None = None, seed: int = 0
+) -> Prepared:
+    """Make a model ready to drive ``robot``, all but its rehearsal; see ``Pilot`` for the arguments.
+
+    Raises:
+        BadInput: the bundle cannot be used, or not by this robot.
+    """
+    refuse_misfit(robot, loaded)
+    asked = execution or remembered(loaded.sha256) or robot.board.engine
+    used, fell_back = accelerated_or_not(loaded, asked)
+    form = (used.precision, used.format)
+    model = WorldModel(loaded.only(*form, used.candidates), used)
+    policy = planning_policy(model, robot.limits, clock, seed)
+    heads = {head.name for head in loaded.manifest.heads if head.role == "decode"}
+    graphs = {(graph.role, graph.precision, graph.format) for graph in loaded.manifest.graphs}
+    has_map = LOCAL_MAP in heads and ("decode", *form) in graphs
+    return Prepared(loaded.directory, model, policy, used, fell_back, has_map, KNOWN in heads)
+
+
 class Pilot:
-    """Drives one robot by one model; made once, for any number of goals.
+    """Drives one robot by one model; made once, for any number of goals.  Between goals another model can take over.
 
     Args:
         robot: whose sensors, limits and rates the model must fit.
@@ -42,10 +121,6 @@ class Pilot:
         clock: the loop's.
         execution: how to run the model; what was measured to be best here when left out, else as the board file says.
         seed: of the planner's noise.
-
-    Attributes:
-        execution: how the model is run.
-        fell_back: why the CPU runs it though an accelerator was asked for; None where that is not so.
 
     Raises:
         BadInput: the bundle cannot be used, or not by this robot.
@@ -61,44 +136,66 @@ class Pilot:
         seed: int = 0,
     ) -> None:
         self.robot = robot
-        loaded = load_bundle(bundle)
-        refuse_misfit(robot, loaded)
-        self._bundle = bundle
-        asked = execution or remembered(loaded.sha256) or robot.board.engine
-        self.execution, self.fell_back = accelerated_or_not(loaded, asked)
-        form = (self.execution.precision, self.execution.format)
-        self.model = WorldModel(loaded.only(*form, self.execution.candidates), self.execution)
-        self.policy = planning_policy(self.model, robot.limits, clock, seed)
+        self._clock, self._seed = clock, seed
         self._supervisor = Supervisor(SupervisorConfig.from_robot(robot), robot.rates.tick_s)
-        self._clock = clock
-        heads = {head.name for head in loaded.manifest.heads if head.role == "decode"}
-        graphs = {(graph.role, graph.precision, graph.format) for graph in loaded.manifest.graphs}
-        self._has_map = LOCAL_MAP in heads and ("decode", *form) in graphs
-        self._has_known = KNOWN in heads
+        self._driven_by = prepared(robot, load_bundle(bundle), clock, execution=execution, seed=seed)
+        self._driving = False
 
-    def rehearse(self) -> None:
-        """Run every part once, while nothing moves: the first tick of a drive then lasts no longer than the next.
+    @property
+    def model(self) -> WorldModel:
+        """The model that drives."""
+        return self._driven_by.model
+
+    @property
+    def policy(self) -> WorldModelPolicy:
+        """What drives by it."""
+        return self._driven_by.policy
+
+    @property
+    def execution(self) -> Execution:
+        """How the model is run."""
+        return self._driven_by.execution
+
+    @property
+    def fell_back(self) -> str | None:
+        """Why the CPU runs it though an accelerator was asked for; None where that is not so."""
+        return self._driven_by.fell_back
+
+    def prepare(self, bundle: Path, *, execution: Execution | None = None) -> Prepared:
+        """Load another model and rehearse it, while the robot stands: it takes a second or more.
+
+        Args:
+            bundle: directory of the model.
+            execution: how to run it, as for the first one.
 
         Raises:
-            BadInput: the engine fails, or the latent state is not finite.
+            BadInput: the bundle cannot be used, or not by this robot; the pilot drives on by the model it has.
         """
-        try:
-            self._run_once()
-        except EngineError as error:
-            raise BadInput(f"{self._bundle}: the model fails before anything moves: {error}") from None
+        self._refuse_while_driving()
+        other = prepared(self.robot, load_bundle(bundle), self._clock, execution=execution, seed=self._seed)
+        other.rehearse(self._clock)
+        return other
 
-    def _run_once(self) -> None:
-        arrays = {
-            spec.name: np.zeros(spec.shape, dtype=spec.dtype) for spec in self.model.manifest.observation
-        }
-        self.policy.reset((1.0, 0.0))
-        for number in range(REHEARSED_TICKS):
-            try:
-                self.policy.act(Observation(0.0, number, arrays), NEUTRAL, self._clock.now() + 1.0)
-            except PlanError:
-                return  # a model that makes nothing of an empty picture may well drive
-            self.policy.draw_ahead()
-        self.local_map()
+    def take(self, other: Prepared) -> Prepared:
+        """Drive by another model from the next goal on.
+
+        Returns:
+            The former one, as ready as it was: to go back, take it.
+
+        Raises:
+            RuntimeError: the robot drives.
+        """
+        self._refuse_while_driving()
+        former, self._driven_by = self._driven_by, other
+        return former
+
+    def _refuse_while_driving(self) -> None:
+        if self._driving:
+            raise RuntimeError("a model is not exchanged while the robot drives")
+
+    def rehearse(self) -> None:
+        """See ``Prepared.rehearse``."""
+        self._driven_by.rehearse(self._clock)
 
     def drive(
         self,
@@ -106,8 +203,17 @@ class Pilot:
         bridge: Bridge,
         goal_xy: tuple[float, float],
         on_tick: Sequence[Callable[[Tick], None]] = (),
+        stop: Callable[[], str | None] = lambda: None,
     ) -> RunResult:
-        """Drive to a goal in the odometry frame, metres.  The bridge is connected; it is stopped at the end."""
+        """Drive to a goal in the odometry frame, metres.  The bridge is connected; it is stopped at the end.
+
+        Args:
+            sensors: of the robot.
+            bridge: of the robot.
+            goal_xy: x, y.
+            on_tick: see ``Loop``.
+            stop: see ``Loop``.
+        """
         loop = Loop(
             sensors,
             self.policy,
@@ -116,20 +222,17 @@ class Pilot:
             self._clock,
             self.robot.rates.tick_s,
             on_tick=[*on_tick, lambda tick: self.policy.draw_ahead()],
+            stop=stop,
         )
-        return loop.run(goal_xy)
+        self._driving = True
+        try:
+            return loop.run(goal_xy)
+        finally:
+            self._driving = False
 
     def local_map(self) -> LocalMap | None:
-        """What the model imagines around the robot now, in memory of its own; None if it has no such heads.
-
-        Takes an inference: call it after the command has been sent.
-        """
-        if not self._has_map:
-            return None
-        pictures = self.model.decode(self.policy.state)
-        x, y, yaw = (float(value) for value in self.policy.state[POSE])
-        known = pictures[KNOWN].copy() if self._has_known else None
-        return LocalMap.around((x, y, yaw), pictures[LOCAL_MAP].copy(), known, LOCAL_MAP_CELL_M)
+        """See ``Prepared.local_map``."""
+        return self._driven_by.local_map()
 
 
 def planning_policy(model: WorldModel, limits: Limits, clock: Clock, seed: int = 0) -> WorldModelPolicy:
@@ -173,7 +276,7 @@ def refuse_misfit(robot: Robot, bundle: Bundle) -> None:
             f"{bundle.directory}: the model ticks every {manifest.tick_s:g} s, robot {robot.name} every"
             f" {robot.rates.tick_s:g} s: set rates.tick_s, or use a model made for this rate"
         )
-    given = {spec.name: spec for spec in _observed(robot)}
+    given = {spec.name: spec for spec in observed(robot)}
     for array in manifest.observation:
         taken = TensorSpec(array.name, array.shape, array.dtype)
         if given.get(array.name) != taken:
@@ -189,7 +292,7 @@ def refuse_misfit(robot: Robot, bundle: Bundle) -> None:
             )
 
 
-def _observed(robot: Robot) -> tuple[TensorSpec, ...]:
+def observed(robot: Robot) -> tuple[TensorSpec, ...]:
     """The arrays of this robot's observations; see ``Observation.arrays``."""
     camera, ring = robot.sensors.camera, robot.sensors.range
     return (

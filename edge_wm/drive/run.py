@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_wm.clock import Clock, MonotonicClock, SimulatedClock
 from edge_wm.control.loop import Outcome
@@ -24,6 +24,9 @@ from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
 from edge_wm.robot import Robot
 from edge_wm.robot_bridge import SimavrTable, SimTable
 from edge_wm.stop_signals import on_stop_signals
+
+if TYPE_CHECKING:
+    from edge_wm.drive.model_changes import ModelChanges
 
 """What there are drivers for: parts of the simulated robot, and the real firmware below it."""
 
@@ -83,6 +86,7 @@ def run_tasks(
     tasks: list[SimulatedTask],
     options: RunOptions,
     say: Callable[[str], object],
+    changes: ModelChanges | None = None,
 ) -> RunEnd:
     """Drive every task, and record.
 
@@ -93,6 +97,7 @@ def run_tasks(
         tasks: at least one.
         options: see there.
         say: prints a line for the person.
+        changes: brings the pilot new models; None where it drives by one.
 
     Raises:
         BadInput: the run cannot be recorded; nothing has moved.
@@ -107,7 +112,7 @@ def run_tasks(
         save_generated(folder / "worlds", tasks)
         pilot.rehearse()
         with view or contextlib.nullcontext():
-            interrupted = _drive_tasks(pilot, clock, tasks, recorder, view, options, say)
+            interrupted = _drive_tasks(pilot, clock, tasks, recorder, view, options, say, changes)
     except KeyboardInterrupt:  # while nothing was driving: the robots stop before they let go of an exception
         interrupted = True
     except BaseException:
@@ -141,11 +146,16 @@ def _drive_tasks(
     view: LiveView | None,
     options: RunOptions,
     say: Callable[[str], object],
+    changes: ModelChanges | None,
 ) -> bool:
     """Drive one task after the other; return whether somebody stopped it."""
     for number, task in enumerate(tasks, 1):
-        result, interrupted = _drive_task(pilot, clock, task, number, len(tasks), recorder, view, options)
+        result, interrupted = _drive_task(
+            pilot, clock, task, number, len(tasks), recorder, view, options, changes
+        )
         say(f"goal {number}/{len(tasks)} {task.name}: {_told(result)}")
+        if changes is not None:
+            changes.rest()
         if interrupted:
             return True
         recorder.draw_goal()
@@ -161,6 +171,7 @@ def _drive_task(
     recorder: RunRecorder,
     view: LiveView | None,
     options: RunOptions,
+    changes: ModelChanges | None,
 ) -> tuple[GoalResult, bool]:
     """Drive one task; return what became of it, and whether somebody stopped it, perhaps at the goal.
 
@@ -179,9 +190,18 @@ def _drive_task(
             true_pose=body.true_pose,
             with_map=options.pictures or options.view,
         )
-        ended = pilot.drive(body.sensors, body.bridge, body.goal_xy, [records.tick])
+        if changes is None:
+            ended = pilot.drive(body.sensors, body.bridge, body.goal_xy, [records.tick])
+        else:
+            changes.begin(body.goal_xy)
+            watching = [records.tick, changes.tick]
+            ended = pilot.drive(
+                body.sensors, body.bridge, body.goal_xy, watching, stop=changes.reason_to_stop
+            )
         records.end(ended)
         result = body.result(ended)
+        if changes is not None:
+            changes.ended(ended, result.outcome)
         recorder.goal_done(result)
         return result, ended.outcome is Outcome.INTERRUPTED
 

@@ -139,17 +139,47 @@ def _checked(bundle: Bundle, execution: Execution, golden: Golden) -> Measured:
     return Measured(execution, accelerated=None if placement is None else round(placement.share, 3))
 
 
-class _Driver:
-    """Observes and plans again and again from golden inputs, and keeps the times."""
+class GoldenTicks:
+    """Observes and plans again and again from golden inputs, as a drive by the model does.
+
+    Args:
+        bundle: loaded with all graphs.
+        execution: how to run them.
+        golden: of the bundle.
+
+    Raises:
+        BadInput: the engine refuses a graph, or the golden vectors cannot be used.
+    """
 
     def __init__(self, bundle: Bundle, execution: Execution, golden: Golden) -> None:
         self._model = WorldModel(bundle, execution)
         manifest = self._model.manifest
         limits = ActionLimits(manifest.action.low, manifest.action.high)
         self._planner = ICEM(self._model, PlannerConfig.from_manifest(manifest), limits)
-        self._seen = golden.cases("observe")[0].inputs
-        self._imagined = golden.cases("imagine")[0].inputs
+        seen, imagined = golden.cases("observe")[0].inputs, golden.cases("imagine")[0].inputs
         self._state: Mapping[str, Array] = self._model.initial_state()
+        self._observation = Observation(0.0, 0, {spec.name: seen[spec.name] for spec in manifest.observation})
+        self._applied, self._goal = seen["applied_action"], imagined.get("goal")
+        self._planned_from = {name: imagined[name] for name in self._state}
+
+    def observe(self) -> None:
+        """The first half of a tick."""
+        self._state = self._model.observe(self._state, self._observation, self._applied)
+
+    def plan(self) -> None:
+        """The second half: a whole plan."""
+        self._planner.plan(self._planned_from, self._goal)
+
+    def draw_ahead(self) -> None:
+        """What is done after the command of a tick is sent, and no part of its time."""
+        self._planner.draw_ahead()
+
+
+class _Driver:
+    """Keeps the times of golden ticks."""
+
+    def __init__(self, bundle: Bundle, execution: Execution, golden: Golden) -> None:
+        self._ticks = GoldenTicks(bundle, execution, golden)
         self._ticks_s: list[float] = []
         self._observe_s: list[float] = []
         self.tick(WARM_UP_TICKS)
@@ -158,18 +188,15 @@ class _Driver:
 
     def tick(self, count: int) -> None:
         """One tick, and more up to ``count`` while the time of a round lasts."""
-        names = [spec.name for spec in self._model.manifest.observation]
-        observation = Observation(0.0, 0, {name: self._seen[name] for name in names})
-        planned_from = {name: self._imagined[name] for name in self._state}
         until = time.perf_counter() + ROUND_S
         for _ in range(count):
             began = time.perf_counter()
-            self._state = self._model.observe(self._state, observation, self._seen["applied_action"])
+            self._ticks.observe()
             observed = time.perf_counter()
-            self._planner.plan(planned_from, self._imagined.get("goal"))
+            self._ticks.plan()
             self._ticks_s.append(time.perf_counter() - began)
             self._observe_s.append(observed - began)
-            self._planner.draw_ahead()
+            self._ticks.draw_ahead()
             if time.perf_counter() > until:
                 break
 

@@ -1,13 +1,12 @@
 """Which model a robot starts with: there is always one that verifies.
 
-In order: a model on trial, the active one, the one before it, the factory's.  Nothing here needs the network, the time, or
+In order: a model whose trial was paused, the active one, the one before it, the factory's.  Nothing here needs the network, the time, or
 a disk that can be written.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
 import tempfile
@@ -21,8 +20,6 @@ from edge_wm.bundle.load import load_bundle
 from edge_wm.errors import BadInput
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import FACTORY, Installed, State, Store
-
-log = logging.getLogger(__name__)
 
 Model = TypeVar("Model")
 
@@ -61,6 +58,8 @@ def start(folders: Folders, load: Callable[[Path], Model]) -> Started[Model]:
         BadInput: not even the factory's model can be used.
     """
     notes: list[str] = []
+    if not folders.store.exists():
+        return Started(FACTORY, None, False, load(folders.factory), ())
     try:
         with open_store(folders) as (store, writable):
             for slot, installed, on_trial in _order(store, writable, notes):
@@ -76,8 +75,6 @@ def start(folders: Folders, load: Callable[[Path], Model]) -> Started[Model]:
                     return Started(slot, installed, on_trial, model, tuple(notes))
     except BadInput as why:
         notes.append(str(why))
-    for note in notes:
-        log.warning("%s", note)
     return Started(FACTORY, None, False, load(folders.factory), tuple(notes))
 
 
@@ -89,7 +86,7 @@ def _order(store: Store, writable: bool, notes: list[str]) -> Iterator[tuple[str
         if tried is not None and attempt.begun:
             notes.append(f"{tried} is not used: {CRASHED}")
             _fail(store, tried, CRASHED, notes)
-        elif tried is not None:
+        elif tried is not None and attempt.shadowed:
             yield attempt.slot, tried, True
     for slot in (store.active, store.previous):
         installed = store.installed(slot)

@@ -9,8 +9,12 @@ from msgspec import Meta, Struct
 
 from edge_wm.bundle.manifest import ModelName
 from edge_wm.errors import BadInput
+from edge_wm.fleet.config import BrokerConfig, RolloutConfig
 from edge_wm.toml_file import checked, read_table
 from edge_wm.update.release import ChannelName
+from edge_wm.update.shadow import ShadowCriteria
+from edge_wm.update.slots import FACTORY_BUNDLE, Folders
+from edge_wm.update.trial import TrialCriteria
 
 DEFAULT_CONFIG = Path("/etc/edge-wm/update.toml")
 
@@ -51,6 +55,11 @@ class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         robot: the robot file, relative to this file; None for the simulated robot.
         channel: ``stable``, ``beta`` or what the repository has.
         root: where updates keep their state.
+        factory: bundle that the robot came with, relative to this file; None is the shipped one.
+        shadow: what a new model must show beside the old one.
+        trial: what it must show when it drives.
+        mqtt: whom the robot tells what it has; None for nobody.
+        rollout: who says when an update is due; None: as soon as the channel has one.
         every_h: hours between two looks at the repository, by ``edge-wm update serve``.
     """
 
@@ -61,8 +70,13 @@ class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     channel: ChannelName = "stable"
     robot: str | None = None
     root: str = "/var/lib/edge-wm"
+    factory: str | None = None
     every_h: Hours = 6.0
     network: Network = Network()
+    shadow: ShadowCriteria = ShadowCriteria()
+    trial: TrialCriteria = TrialCriteria()
+    mqtt: BrokerConfig | None = None
+    rollout: RolloutConfig | None = None
 
 
 def load_config(path: Path) -> UpdateConfig:
@@ -75,3 +89,9 @@ def load_config(path: Path) -> UpdateConfig:
     if not config.url.startswith(("https://", "http://", "file:///")):
         raise BadInput(f"{path}: url: {config.url!r} begins with none of https://, http://, file:///")
     return config
+
+
+def folders_of(config: UpdateConfig, path: Path) -> Folders:
+    """Where this robot keeps its models; ``path`` is that of the file."""
+    factory = path.parent / config.factory if config.factory else FACTORY_BUNDLE
+    return Folders(Path(config.root), factory)

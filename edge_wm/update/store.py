@@ -29,6 +29,8 @@ SCHEMA_VERSION = 1
 MAX_FAILURES = 3
 """After so many failures a model is in quarantine: no update brings it again."""
 KEPT_HISTORY = 1000
+PIN = "pin"
+"""Setting: the model of the channel that the robot stays with."""
 TIME_FLOOR = "time floor"
 """Setting: the latest time that was certain."""
 
@@ -40,8 +42,9 @@ CREATE TABLE slot (name TEXT PRIMARY KEY, model TEXT, title TEXT, version TEXT, 
 INSERT INTO slot (name) VALUES ('a'), ('b');
 CREATE TABLE choice (one INTEGER PRIMARY KEY CHECK (one = 1), active TEXT NOT NULL, previous TEXT NOT NULL);
 INSERT INTO choice VALUES (1, 'factory', 'factory');
-CREATE TABLE attempt (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, slot TEXT, begun INTEGER NOT NULL);
-INSERT INTO attempt VALUES (1, 'idle', NULL, 0);
+CREATE TABLE attempt (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, slot TEXT,
+                      shadowed INTEGER NOT NULL, begun INTEGER NOT NULL, counts BLOB);
+INSERT INTO attempt VALUES (1, 'idle', NULL, 0, 0, NULL);
 CREATE TABLE failed (model TEXT PRIMARY KEY, times INTEGER NOT NULL, quarantined INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE metadata (role TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE floor (name TEXT PRIMARY KEY, version INTEGER NOT NULL, keys TEXT NOT NULL) WITHOUT ROWID;
@@ -83,11 +86,21 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The newest update: its state, the slot it goes to, and whether its trial has begun to drive and not ended."""
+    """The newest update.
+
+    Attributes:
+        state: how far it is.
+        slot: where it goes to.
+        shadowed: whether its model has planned beside the one that drives, and did well.
+        begun: whether it drives, or drove when the process ended that should have said how it went.
+        counts: of a trial that was paused, see ``trial.py``.
+    """
 
     state: State
     slot: str | None
+    shadowed: bool
     begun: bool
+    counts: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +167,10 @@ class Store(Database):
     @property
     def attempt(self) -> Attempt:
         """The newest update."""
-        state, slot, begun = self._one("SELECT state, slot, begun FROM attempt")
-        return Attempt(State(state), None if slot is None else str(slot), bool(begun))
+        state, slot, shadowed, begun, counts = self._one(
+            "SELECT state, slot, shadowed, begun, counts FROM attempt"
+        )
+        return Attempt(State(state), slot, bool(shadowed), bool(begun), counts)
 
     # --- the steps of an update --------------------------------------------------------------------------------------
 
@@ -182,7 +197,7 @@ class Store(Database):
             self._empty(slot)
             if attempt.state is not State.FETCHING:
                 self._note("fetching", new)
-            db.execute("UPDATE attempt SET state = ?, slot = ?, begun = 0", (State.FETCHING.value, slot))
+            self._now(State.FETCHING, slot)
         return slot
 
     def stage(self, new: Installed) -> None:
@@ -193,15 +208,21 @@ class Store(Database):
                 "UPDATE slot SET model = ?, title = ?, version = ?, channel = ?, sequence = ? WHERE name = ?",
                 (new.model, new.title, new.version, new.channel, new.sequence, attempt.slot),
             )
-            db.execute("UPDATE attempt SET state = ?", (State.STAGED.value,))
+            self._now(State.STAGED, attempt.slot)
             self._note("staged", new)
 
     def begin_trial(self) -> None:
         """``staged -> trial``: the next drive is by the new model."""
-        with self.transaction() as db:
+        with self.transaction():
             attempt = self._expect(State.STAGED)
-            db.execute("UPDATE attempt SET state = ?, begun = 0", (State.TRIAL.value,))
+            self._now(State.TRIAL, attempt.slot)
             self._note("trial", self.installed(str(attempt.slot)))
+
+    def shadow_passed(self) -> None:
+        """The model on trial has planned beside the one that drives, and may drive itself."""
+        with self.transaction() as db:
+            self._expect(State.TRIAL)
+            db.execute("UPDATE attempt SET shadowed = 1")
 
     def trial_drives(self) -> None:
         """The new model begins to drive: if nobody says how that ended, it ended badly."""
@@ -209,11 +230,11 @@ class Store(Database):
             self._expect(State.TRIAL)
             db.execute("UPDATE attempt SET begun = 1")
 
-    def trial_pauses(self) -> None:
+    def trial_pauses(self, counts: bytes) -> None:
         """The robot was stopped in an orderly way before the trial was decided; it goes on with the next drive."""
         with self.transaction() as db:
             self._expect(State.TRIAL)
-            db.execute("UPDATE attempt SET begun = 0")
+            db.execute("UPDATE attempt SET begun = 0, counts = ?", (counts,))
 
     def commit(self, detail: str = "") -> None:
         """``trial -> committed``: from now on the new model drives, and no release before it is taken."""
@@ -223,17 +244,17 @@ class Store(Database):
             assert new is not None
             active, _ = self._choice()
             db.execute("UPDATE choice SET active = ?, previous = ?", (attempt.slot, active))
-            db.execute("UPDATE attempt SET state = ?, begun = 0", (State.COMMITTED.value,))
+            self._now(State.COMMITTED, attempt.slot)
             db.execute("DELETE FROM failed WHERE model = ?", (new.model,))
             self._note("committed", new, detail)
 
     def fail(self, model: Installed, reason: str, *, quarantine: bool = False) -> Failure:
         """``-> rolled back``: the model failed; after :data:`MAX_FAILURES` times, or at once if asked, for good."""
-        with self.transaction() as db:
+        with self.transaction():
             attempt = self.attempt
             if attempt.state is State.STAGED or attempt.state is State.TRIAL:
                 self._empty(str(attempt.slot))
-            db.execute("UPDATE attempt SET state = ?, slot = NULL, begun = 0", (State.ROLLED_BACK.value,))
+            self._now(State.ROLLED_BACK, None)
             self._count_failure(model, reason, quarantine)
             self._note("rolled back", model, reason)
             failure = self.failure(model.model)
@@ -252,7 +273,7 @@ class Store(Database):
             if active == FACTORY or left is None:
                 raise BadInput("the factory's model drives already: there is nothing to go back to")
             db.execute("UPDATE choice SET active = ?, previous = ?", (previous, FACTORY))
-            db.execute("UPDATE attempt SET state = ?, slot = NULL, begun = 0", (State.ROLLED_BACK.value,))
+            self._now(State.ROLLED_BACK, None)
             self._count_failure(left, reason, True)
             self._note("rolled back", left, reason)
         return previous
@@ -262,6 +283,13 @@ class Store(Database):
             "INSERT INTO failed VALUES (?, 1, ?, ?) ON CONFLICT (model) DO UPDATE SET times = times + 1,"
             " quarantined = quarantined OR excluded.quarantined OR times + 1 >= ?, reason = excluded.reason",
             (model.model, int(quarantine or MAX_FAILURES <= 1), reason, MAX_FAILURES),
+        )
+
+    def _now(self, state: State, slot: str | None) -> None:
+        """Another state; what was only true in the one before is forgotten."""
+        self._db.execute(
+            "UPDATE attempt SET state = ?, slot = ?, shadowed = 0, begun = 0, counts = NULL",
+            (state.value, slot),
         )
 
     def _empty(self, slot: str) -> None:

@@ -307,6 +307,23 @@ def test_a_callback_that_fails_is_dropped_and_the_robot_drives_on(caplog):
     assert "disk full" in caplog.text
 
 
+def test_a_reason_to_stop_brakes_the_robot_along_its_ramp_and_is_told():
+    rig = Rig(stop=lambda: "the trial failed" if rig.policy.acts == 12 else None)
+    result = rig.run()
+    assert (result.outcome, result.message, rig.policy.acts) == (Outcome.FAULT, "the trial failed", 12)
+    assert_clean_stop(rig)
+
+
+def test_what_asks_for_a_reason_and_fails_stops_the_robot():
+    def broken() -> str | None:
+        raise OSError("disk full")
+
+    rig = Rig(stop=broken)
+    result = rig.run()
+    assert (result.outcome, result.message) == (Outcome.FAULT, "OSError: disk full")
+    assert (rig.bridge.armed, rig.bridge.in_force) == (False, NEUTRAL)
+
+
 # -- Ctrl-C and SIGTERM ----------------------------------------------------------------------------------------
 
 

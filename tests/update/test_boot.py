@@ -37,6 +37,7 @@ class Robot:
             self.folders.fill(slot, contents_of(bundle))
             store.stage(installed(bundle, sequence))
             store.begin_trial()
+            store.shadow_passed()
         return slot
 
     def install(self, bundle: Path, sequence: int) -> str:
@@ -103,6 +104,15 @@ def test_a_model_on_trial_drives_and_is_said_to(robot: Robot) -> None:
     assert (started.on_trial, started.model.manifest.version) == (True, "2.0.0")
 
 
+def test_a_model_that_has_not_planned_beside_the_old_one_does_not_drive(robot: Robot) -> None:
+    robot.install(robot.one, 1)
+    with Store(robot.folders.store) as store:
+        robot.folders.fill(store.begin_fetch(installed(robot.two, 2)), contents_of(robot.two))
+        store.stage(installed(robot.two, 2))
+        store.begin_trial()
+    assert robot.version() == "1.0.0"
+
+
 def test_a_trial_that_never_ended_was_a_crash(robot: Robot) -> None:
     robot.install(robot.one, 1)
     robot.stage(robot.two, 2)
@@ -117,7 +127,7 @@ def test_a_trial_that_was_stopped_in_order_goes_on(robot: Robot) -> None:
     robot.stage(robot.two, 2)
     robot.start()
     with Store(robot.folders.store) as store:
-        store.trial_pauses()
+        store.trial_pauses(b"{}")
     assert robot.start().on_trial
 
 

@@ -98,12 +98,31 @@ def test_going_back_quarantines_what_drove(store: Store) -> None:
         store.go_back("and again")
 
 
-@pytest.mark.parametrize("step", ["stage", "begin_trial", "trial_drives", "trial_pauses", "commit"])
+@pytest.mark.parametrize(
+    "step", ["stage", "begin_trial", "shadow_passed", "trial_drives", "trial_pauses", "commit"]
+)
 def test_no_step_is_taken_out_of_turn(store: Store, step: str) -> None:
-    arguments = [NEW] if step == "stage" else []
+    arguments = {"stage": [NEW], "trial_pauses": [b"{}"]}.get(step, [])
     with pytest.raises(BadInput, match=r"no update is .*; the newest one is idle"):
         getattr(store, step)(*arguments)
     assert store.history() == []
+
+
+def test_a_trial_that_pauses_goes_on_where_it_was_and_the_next_one_begins_anew(store: Store) -> None:
+    store.begin_fetch(OLD)
+    store.stage(OLD)
+    store.begin_trial()
+    store.shadow_passed()
+    store.trial_drives()
+    store.trial_pauses(b"{}")
+    attempt = store.attempt
+    assert (attempt.shadowed, attempt.begun, attempt.counts) == (True, False, b"{}")
+    store.commit()
+    store.begin_fetch(NEW)
+    store.stage(NEW)
+    store.begin_trial()
+    attempt = store.attempt
+    assert (attempt.shadowed, attempt.begun, attempt.counts) == (False, False, None)
 
 
 def test_nothing_is_fetched_during_a_trial(store: Store) -> None:

@@ -1,0 +1,197 @@
+"""Updates on a schedule: look, fetch, prove, put on trial; and tell the fleet.
+
+After failures the waits grow, up to the usual one.  Robots of one fleet look at different times, so that they do not all ask
+at once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from edge_wm.clock import Clock, MonotonicClock
+from edge_wm.errors import BadInput
+from edge_wm.fleet.hawkbit import Hawkbit, attributes_of
+from edge_wm.fleet.publisher import StatusPublisher
+from edge_wm.fleet.rollouts import Follower
+from edge_wm.fleet.status import RobotStatus, robot_status
+from edge_wm.update.boot import open_store
+from edge_wm.update.config import UpdateConfig, folders_of, load_config
+from edge_wm.update.robot_updater import robot_updater
+from edge_wm.update.status import status_of
+from edge_wm.update.store import State
+from edge_wm.update.time_trust import trusted_time
+from edge_wm.update.updater import Updater
+
+FIRST_RETRY_S = 60.0
+SPREAD = 0.2
+"""A wait is so much longer or shorter, by chance."""
+TELL_EVERY_S = 30.0
+"""The process that drives changes what there is to tell."""
+TELL_ONCE_S = 10.0
+"""How long to wait for a broker when there is one look only."""
+
+Say = Callable[[str], object]
+
+
+class Schedule:
+    """When to look next.
+
+    Args:
+        every_s: seconds between two looks that went well.
+        chance: of this robot.
+    """
+
+    def __init__(self, every_s: float, chance: random.Random) -> None:
+        self._every_s, self._chance = every_s, chance
+        self._retry_s = FIRST_RETRY_S
+
+    def after(self, well: bool) -> float:
+        """Seconds until the next look.  After failures twice as long each time, up to the usual wait."""
+        wait = self._every_s if well else min(self._retry_s, self._every_s)
+        self._retry_s = FIRST_RETRY_S if well else 2.0 * self._retry_s
+        return wait * self._chance.uniform(1.0 - SPREAD, 1.0 + SPREAD)
+
+
+def look(updater: Updater, say: Say) -> None:
+    """One look: whatever is to come is fetched, proven, and put on trial if the robot stands still.
+
+    A robot that drives takes the staged model itself, at its next rest.
+
+    Raises:
+        BadInput: see ``Updater.check`` and ``Updater.fetch``.
+    """
+    if updater.store.attempt.state is not State.TRIAL:
+        decision = updater.check()
+        say(decision.why)
+        if decision.release is not None:
+            updater.refuse_metered(decision.release)
+            updater.fetch(decision.release)
+    if updater.store.attempt.state is State.STAGED:
+        try:
+            say(f"{updater.apply()} is on trial from the next drive on")
+        except BadInput as why:
+            say(f"staged: {why}")
+
+
+class Service:
+    """The updates of one robot, as its ``update.toml`` says now.
+
+    Args:
+        file: ``update.toml``.
+        say: prints a line for the person or the journal.
+
+    Raises:
+        BadInput: the file is wrong.
+    """
+
+    def __init__(self, file: Path, say: Say) -> None:
+        self._file, self._say = file, say
+        self.config = load_config(file)
+        self._problem: str | None = None
+
+    def reload(self) -> None:
+        """Read the file again; what it said before holds if it is wrong now."""
+        try:
+            self.config = load_config(self._file)
+        except BadInput as why:
+            self._say(f"{why}: what it said before still holds")
+
+    def look(self) -> bool:
+        """See ``look``.  Returns whether it went well; what went wrong is said, and told to the fleet."""
+        try:
+            with robot_updater(self._file, self.config) as updater:
+                self._look(updater)
+        except BadInput as why:
+            self._problem = str(why)
+            self._say(f"warning: {why}")
+            return False
+        self._problem = None
+        return True
+
+    def _look(self, updater: Updater) -> None:
+        config = self.config
+        if config.rollout is None:
+            look(updater, self._say)
+            return
+        server = Hawkbit(config.rollout, self._file.parent, config.robot_id, attributes_of(self.status()))
+        follower = Follower(server, updater.store, updater.folders, config.robot_id)
+        updater.choose = follower.release
+        try:
+            look(updater, self._say)
+        except BadInput as why:
+            follower.settle(str(why))
+            raise
+        follower.settle()
+
+    def status(self) -> RobotStatus:
+        """What this robot tells its fleet.  Raises BadInput if not even the factory's model can be read."""
+        folders = folders_of(self.config, self._file)
+        status = status_of(folders)
+        try:
+            with open_store(folders) as (store, _):
+                history, floor = store.history(), store.trust().time_floor
+        except BadInput:
+            history, floor = [], None
+        try:
+            trusted_time(floor)
+        except BadInput:
+            time_trusted = False
+        else:
+            time_trusted = True
+        return robot_status(self.config, status, history, time_trusted=time_trusted, error=self._problem)
+
+
+def serve(
+    file: Path,
+    *,
+    once: bool,
+    say: Say,
+    clock: Clock | None = None,
+    chance: random.Random | None = None,
+) -> int:
+    """Look every so many hours, and tell the fleet, until somebody stops it.
+
+    Args:
+        file: ``update.toml``; read again before each look.
+        once: look once, then return.
+        say: prints a line for the person or the journal.
+        clock: to wait on.
+        chance: for the spread of the waits.
+
+    Returns:
+        0 after a look that went well, 1 after one that did not; only with ``once``.
+
+    Raises:
+        BadInput: the file is wrong at the start.
+    """
+    clock = clock or MonotonicClock()
+    service = Service(file, say)
+    schedule = Schedule(service.config.every_h * 3600.0, chance or random.Random())
+    with ExitStack() as stack:
+        publisher = _publisher(service.config, file)
+        if publisher is not None:
+            publisher.start()
+            stack.callback(publisher.close)
+        while True:
+            well = service.look()
+            if publisher is not None:
+                publisher.publish(service.status())
+            if once:
+                if publisher is not None and not publisher.wait_delivered(TELL_ONCE_S):
+                    say(f"warning: {publisher.problem or 'the broker has not heard of it'}")
+                return 0 if well else 1
+            due = clock.now() + schedule.after(well)
+            while clock.now() < due:
+                clock.sleep_until(min(due, clock.now() + TELL_EVERY_S))
+                if publisher is not None:
+                    publisher.publish(service.status())
+            service.reload()
+
+
+def _publisher(config: UpdateConfig, file: Path) -> StatusPublisher | None:
+    if config.mqtt is None:
+        return None
+    return StatusPublisher(config.mqtt, file.parent, config.robot_kind, config.robot_id)

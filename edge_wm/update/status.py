@@ -1,0 +1,94 @@
+"""What drives a robot and how far an update is, as facts for people and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from edge_wm.bundle.load import load_bundle
+from edge_wm.errors import BadInput
+from edge_wm.update.boot import open_store
+from edge_wm.update.slots import Folders
+from edge_wm.update.store import FACTORY, PIN, Event, Failure, Installed, State, Store
+
+
+class UpdateStatus(Struct, frozen=True):
+    """Of one robot.
+
+    Attributes:
+        state: of the newest update.
+        slot: the one that drives: ``a``, ``b`` or ``factory``.
+        active: the model in it.
+        previous: the model to go back to; None is the factory's.
+        coming: the model that is staged or on trial.
+        pin: what the robot stays with, if it does.
+        quarantined: models that failed for good.
+        newest: the newest event, if there was any.
+        problem: why the store cannot be read; the factory's model drives then.
+    """
+
+    state: State
+    slot: str
+    active: Installed
+    previous: Installed | None
+    coming: Installed | None
+    pin: str | None
+    quarantined: tuple[Failure, ...]
+    newest: Event | None
+    problem: str | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing failed."""
+        return self.problem is None and self.state is not State.ROLLED_BACK and not self.quarantined
+
+    def lines(self) -> Iterator[str]:
+        """For a person."""
+        yield f"drives    {self.active}, slot {self.slot}, {self.active.channel or 'shipped'} {self.active.sequence or ''}".rstrip()
+        yield f"before    {self.previous or 'the model it came with'}"
+        yield f"update    {self.state.value}{f': {self.coming}' if self.coming else ''}"
+        if self.pin:
+            yield f"pinned    {self.pin}"
+        if self.newest is not None and self.newest.detail:
+            yield f"last      {self.newest.event}: {self.newest.detail}"
+        for failure in self.quarantined:
+            yield f"never     {failure.model[:12]}, failed {failure.times} times: {failure.reason}"
+        if self.problem:
+            yield f"problem   {self.problem}"
+
+
+def status_of(folders: Folders) -> UpdateStatus:
+    """The facts of one robot; changes nothing.
+
+    Raises:
+        BadInput: not even the factory's model can be read.
+    """
+    try:
+        with open_store(folders) as (store, _):
+            return _status(store, folders)
+    except BadInput as why:
+        problem = str(why) if folders.store.exists() else None
+        return UpdateStatus(State.IDLE, FACTORY, factory_model(folders), None, None, None, (), None, problem)
+
+
+def _status(store: Store, folders: Folders) -> UpdateStatus:
+    attempt, events = store.attempt, store.history(1)
+    return UpdateStatus(
+        state=attempt.state,
+        slot=store.active,
+        active=store.installed(store.active) or factory_model(folders),
+        previous=store.installed(store.previous),
+        coming=store.installed(attempt.slot)
+        if attempt.slot and attempt.state in (State.STAGED, State.TRIAL)
+        else None,
+        pin=store.setting(PIN),
+        quarantined=store.quarantined(),
+        newest=events[0] if events else None,
+    )
+
+
+def factory_model(folders: Folders) -> Installed:
+    """The model that the robot came with; of no channel."""
+    bundle = load_bundle(folders.factory, roles=(), golden=False)
+    return Installed(bundle.sha256, bundle.manifest.name, bundle.manifest.version, "", 0)

@@ -1,0 +1,314 @@
+"""One update of one robot, step by step: look, fetch, prove, put on trial.
+
+``check`` asks the repository, ``fetch`` brings the release into the slot that does not drive and proves it, ``apply`` puts
+it on trial.  Each can be stopped at any point and called again; whatever happens, the robot keeps a model that drives.
+How the trial goes is for the driving process to say (``edge_wm/drive/updated.py``).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from edge_wm import __version__
+from edge_wm.bundle.load import load_bundle
+from edge_wm.errors import BadInput
+from edge_wm.update.assemble import Plan, contents, files_of, incoming_file, plan
+from edge_wm.update.config import UpdateConfig
+from edge_wm.update.database import DamagedStore
+from edge_wm.update.download import download
+from edge_wm.update.fetcher import RobotFetcher
+from edge_wm.update.locks import DRIVING, UPDATING, held
+from edge_wm.update.metered import is_metered
+from edge_wm.update.release import Channel, Release, form_target
+from edge_wm.update.slots import Folders
+from edge_wm.update.store import FACTORY, PIN, Installed, State, Store
+from edge_wm.update.time_trust import trusted_time
+from edge_wm.update.trust import TrustedRepository
+
+SPARE_BYTES = 16 << 20
+"""Left free on the disk: a full one stops more than updates."""
+
+
+class Proven(Protocol):
+    """What came of proving a bundle on this board; see ``proof.py``."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it must not drive; None if it may."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the refusal says nothing against the model."""
+
+
+Prove = Callable[[Path], Proven]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a look at the repository came to.
+
+    Attributes:
+        release: what to fetch; None if nothing.
+        why: one line for a person.
+    """
+
+    release: Release | None
+    why: str
+
+
+class Updater:
+    """The updates of one robot, see ``open_updater``.
+
+    Attributes:
+        choose: which release of a channel is for this robot now; a rollout server may have a word in it.
+    """
+
+    def __init__(
+        self,
+        config: UpdateConfig,
+        folders: Folders,
+        store: Store,
+        trusted_root: bytes,
+        prove: Prove,
+        fetcher: RobotFetcher,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.config, self.folders, self.store = config, folders, store
+        self._trusted_root, self._prove, self._fetcher, self._wall = trusted_root, prove, fetcher, wall
+        self._repository: TrustedRepository | None = None
+        self.choose: Callable[[Channel], Release | None] = lambda channel: channel.release_for(
+            config.robot_id
+        )
+
+    # --- look --------------------------------------------------------------------------------------------------------
+
+    def check(self) -> Decision:
+        """Ask the repository which model this robot should have.
+
+        Raises:
+            BadInput: it cannot be reached or not be believed; the robot keeps its model.
+        """
+        state = self.store.trust()
+        now = trusted_time(state.time_floor, self._wall)
+        repository = TrustedRepository(self.config.url, self._trusted_root, state, self._fetcher, now=now)
+        repository.refresh(self.config.robot_kind)
+        self.store.keep_trust(repository.state)
+        self._repository = repository
+        channel = repository.channel(self.config.robot_kind, self.config.channel)
+        self._quarantine_revoked(channel)
+        return self._decide(channel)
+
+    def _quarantine_revoked(self, channel: Channel) -> None:
+        for slot in (self.store.active, self.store.previous):
+            installed = self.store.installed(slot)
+            if installed is not None and installed.model in channel.revoked:
+                self.store.quarantine(installed, "revoked by its publisher")
+
+    def _decide(self, channel: Channel) -> Decision:
+        pin = self.store.setting(PIN)
+        release = channel.find(pin) if pin else self.choose(channel)
+        if release is None and pin:
+            raise BadInput(
+                f"{pin}: pinned, and not on channel {channel.channel}: edge-wm update pin --none, or another"
+            )
+        if release is None:
+            return Decision(None, f"channel {channel.channel} has nothing for this robot")
+        new = Installed.of(release, channel.channel)
+        failure = self.store.failure(release.model)
+        if failure is not None and failure.quarantined:
+            return Decision(None, f"{new} is in quarantine: {failure.reason}")
+        if _numbers(release.requires) > _numbers(__version__):
+            raise BadInput(
+                f"{new} needs edge-wm {release.requires}, this is {__version__}: install a newer edge-wm"
+            )
+        attempt = self.store.attempt
+        if attempt.state in (State.STAGED, State.TRIAL) and self.store.installed(str(attempt.slot)) == new:
+            where = "staged" if attempt.state is State.STAGED else "on trial"
+            return Decision(None, f"{new} is {where}")
+        has = self.store.installed(self.store.active)
+        if has is not None and self._sound(self.store.active, has):
+            if has.model == release.model:
+                return Decision(None, f"{has} is the newest")
+            if not pin and has.channel == channel.channel and release.sequence <= has.sequence:
+                return Decision(None, f"{has} is newer than what the channel offers")
+        return Decision(release, f"{new} is to come")
+
+    def _sound(self, slot: str, installed: Installed) -> bool:
+        try:
+            bundle = load_bundle(self.folders.slot(slot), roles=(), golden=False)
+        except BadInput:
+            return False
+        return bundle.sha256 == installed.model
+
+    # --- fetch -------------------------------------------------------------------------------------------------------
+
+    def plan(self, release: Release) -> Plan:
+        """What must be fetched for a release, given what is here."""
+        here: dict[str, Path] = {}
+        for slot in (FACTORY, self.store.active):
+            if slot == FACTORY or self.store.installed(slot) is not None:
+                try:
+                    here |= files_of(load_bundle(self.folders.slot(slot), roles=(), golden=False))
+                except BadInput:
+                    continue  # what does not verify is no source
+        return plan(release, here)
+
+    def fetch(self, release: Release, progress: Callable[[int, int], None] | None = None) -> None:
+        """Bring a release of ``check`` into the slot that does not drive, and prove it: then it is staged.
+
+        Args:
+            release: what to fetch.
+            progress: is told the bytes that are here and the bytes of all.
+
+        Raises:
+            BadInput: it cannot be fetched, or fails in its proof; the robot keeps its model.
+        """
+        new = Installed.of(release, self.config.channel)
+        to_do = self.plan(release)
+        self._refuse_full(to_do)
+        slot = self.store.begin_fetch(new)
+        self._bring(to_do, progress or (lambda here, of: None))
+        self.folders.fill(slot, contents(to_do, self.config.robot_kind, self.folders.incoming))
+        proven = self._prove(self.folders.slot(slot))
+        if proven.undecided:
+            raise BadInput(f"{new} could not be proven now, the robot keeps its model: {proven.refusal}")
+        refusal = proven.refusal or self._misfit(slot, release)
+        if refusal is not None:
+            self.store.fail(new, refusal)
+            raise BadInput(f"{new} is refused, the robot keeps its model: {refusal}")
+        self.store.stage(new)
+        for file in self.folders.incoming.iterdir():
+            file.unlink()
+
+    def _bring(self, to_do: Plan, progress: Callable[[int, int], None]) -> None:
+        assert self._repository is not None, "check comes first"
+        kind, done = self.config.robot_kind, 0
+        for piece in to_do.to_fetch:
+            assert piece.form is not None
+            target = self._repository.target(form_target(kind, piece.file, piece.form))
+            if target.size != piece.form.size:
+                raise BadInput(
+                    f"{target.url}: the channel says {piece.form.size} bytes, its signature {target.size}"
+                )
+            download(
+                self._fetcher,
+                target.url,
+                incoming_file(self.folders.incoming, kind, piece.file, piece.form),
+                size=target.size,
+                sha256=target.sha256,
+                progress=partial(_add, progress, done, to_do.bytes_to_fetch),
+            )
+            done += target.size
+
+    def _refuse_full(self, to_do: Plan) -> None:
+        needed = to_do.release.size + to_do.bytes_to_fetch + SPARE_BYTES
+        free = shutil.disk_usage(self.folders.root).free
+        if free < needed:
+            raise BadInput(
+                f"{self.folders.root}: {free >> 20} MiB free, the update needs {(needed >> 20) + 1}: make room"
+            )
+
+    def _misfit(self, slot: str, release: Release) -> str | None:
+        """Why a bundle that was proven is not the one that was asked for; None if it is."""
+        bundle = load_bundle(self.folders.slot(slot), roles=(), golden=False)
+        kind = bundle.manifest.robot_kind
+        if bundle.sha256 != release.model:
+            return f"the bundle is {bundle.sha256[:12]}, the release {release.model[:12]}"
+        if kind != self.config.robot_kind:
+            return f"it is made for {kind}, this robot is a {self.config.robot_kind}"
+        return None
+
+    def refuse_metered(self, release: Release) -> None:
+        """Raise BadInput if the link costs money and the update is larger than what is allowed then."""
+        to_fetch, network = self.plan(release).bytes_to_fetch, self.config.network
+        if to_fetch > network.metered_bytes and is_metered(network.metered):
+            raise BadInput(
+                f"the link is metered and the update is {to_fetch / 1e6:.1f} MB, more than network.metered_bytes:"
+                " edge-wm update fetch --metered-ok fetches it nevertheless"
+            )
+
+    # --- put on trial, and go back -----------------------------------------------------------------------------------
+
+    def apply(self) -> Installed:
+        """Put the staged model on trial: the next drive is by it.
+
+        Raises:
+            BadInput: nothing is staged, or the robot drives.
+        """
+        with held(self.folders.driving_lock, DRIVING):
+            self.store.begin_trial()
+        new = self.store.installed(str(self.store.attempt.slot))
+        assert new is not None
+        return new
+
+    def roll_back(self) -> str:
+        """End a trial, or give up the active model for the one before; either is not taken again.  Returns what was given up.
+
+        Raises:
+            BadInput: there is nothing to go back to, or the robot drives.
+        """
+        with held(self.folders.driving_lock, DRIVING):
+            attempt = self.store.attempt
+            tried = self.store.installed(str(attempt.slot)) if attempt.slot is not None else None
+            if attempt.state in (State.STAGED, State.TRIAL) and tried is not None:
+                self.store.fail(tried, "given up by hand", quarantine=True)
+                return str(tried)
+            active = self.store.installed(self.store.active)
+            self.store.go_back("given up by hand")
+            return str(active)
+
+
+@contextmanager
+def open_updater(
+    config: UpdateConfig,
+    folders: Folders,
+    trusted_root: bytes,
+    prove: Prove,
+    fetcher: RobotFetcher,
+    wall: Callable[[], float] = time.time,
+) -> Iterator[Updater]:
+    """The updater of this robot, alone at work on it.
+
+    Raises:
+        BadInput: another one is at work, or the folder or the store cannot be used.
+    """
+    try:
+        folders.make()
+    except OSError as error:
+        raise BadInput(f"{error.filename or folders.root}: {error.strerror}") from error
+    with held(folders.updating_lock, UPDATING), Store(folders.store, wall) as store:
+        yield Updater(config, folders, store, trusted_root, prove, fetcher, wall)
+
+
+def repair(folders: Folders) -> Path | None:
+    """Put a damaged store aside and start a new one; None if it is sound.  Returns where the damaged one is.
+
+    With the store the robot forgets which metadata it has seen: what the time and the signatures allow is believed again.
+    """
+    with held(folders.updating_lock, UPDATING), held(folders.driving_lock, DRIVING):
+        try:
+            Store(folders.store).close()
+        except DamagedStore:
+            aside = folders.store.with_name(f"{folders.store.name}.damaged-{int(time.time())}")
+            folders.store.rename(aside)
+            folders.store.with_name(folders.store.name + "-journal").unlink(missing_ok=True)
+            Store(folders.store).close()
+            return aside
+    return None
+
+
+def _add(progress: Callable[[int, int], None], before: int, of: int, here: int) -> None:
+    progress(before + here, of)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """``1.2.3`` of a version, whatever follows."""
+    return tuple(int(part) for part in version.partition("+")[0].partition("-")[0].split(".")[:3])

@@ -1,0 +1,85 @@
+"""Updates on a schedule."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from edge_wm.clock import SimulatedClock
+from edge_wm.update import service
+from edge_wm.update.config import load_config
+from edge_wm.update.service import FIRST_RETRY_S, SPREAD, Schedule, Service, serve
+
+CONFIG = """
+url = "{url}"
+trusted_root = "root.json"
+robot_kind = "differential-drive"
+robot_id = "rover"
+root = "{root}"
+every_h = 2.0
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "update.toml"
+    path.write_text(CONFIG.format(url=(tmp_path / "nowhere").as_uri(), root=tmp_path / "robot"))
+    (tmp_path / "root.json").write_bytes(b"{}")
+    return path
+
+
+def test_after_failures_it_waits_ever_longer_but_no_longer_than_usual() -> None:
+    schedule = Schedule(3600.0, random.Random(1))
+    waits = [schedule.after(False) for _ in range(8)]
+    for number, wait in enumerate(waits):
+        usual = min(FIRST_RETRY_S * 2**number, 3600.0)
+        assert usual * (1 - SPREAD) <= wait <= usual * (1 + SPREAD)
+    assert schedule.after(True) > 3600.0 * (1 - SPREAD)
+    assert schedule.after(False) < FIRST_RETRY_S * (1 + SPREAD)
+
+
+def test_two_robots_do_not_look_at_the_same_time() -> None:
+    assert Schedule(3600.0, random.Random(1)).after(True) != Schedule(3600.0, random.Random(2)).after(True)
+
+
+def test_a_look_that_fails_is_one_line_and_exit_code_1(file: Path) -> None:
+    said: list[str] = []
+    assert serve(file, once=True, say=said.append) == 1
+    assert len(said) == 1
+    assert said[0].startswith("warning: ")
+
+
+def test_it_goes_on_after_failures_and_reads_its_file_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    clock = SimulatedClock()
+    urls: list[str] = []
+
+    def look(self: Service) -> bool:
+        urls.append(self.config.url)
+        if len(urls) == 2:
+            file.write_text("url = ")
+        if len(urls) == 3:
+            file.write_text(CONFIG.format(url="https://elsewhere.example/", root=file.parent / "robot"))
+        if len(urls) == 5:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(service.Service, "look", look)
+    with pytest.raises(KeyboardInterrupt):
+        serve(file, once=False, say=said.append, clock=clock, chance=random.Random(1))
+    assert urls[3:] == ["https://elsewhere.example/"] * 2
+    assert any("what it said before still holds" in line for line in said)
+    assert clock.now() > 4 * FIRST_RETRY_S
+
+
+def test_what_it_tells_the_fleet_has_the_newest_problem(file: Path) -> None:
+    served = Service(file, lambda line: None)
+    assert served.status().error is None
+    served.look()
+    status = served.status()
+    assert status.error is not None
+    assert (status.robot_id, status.slot) == (load_config(file).robot_id, "factory")
