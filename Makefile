@@ -18,6 +18,11 @@
 #   make guard        the watchdog of the PCA9685 bridge: hosts killed and stopped at random moments (QUICK=1: recorded nowhere)
 #   make fuzz         noise and mutated frames for both ends of the serial line (needs clang libclang-rt-14-dev or newer; QUICK=1)
 #   make mutants      mistakes in the firmware's safety decisions: do its tests notice? (QUICK=1: every tenth, recorded nowhere)
+#   make power-cuts   updates cut off: a disk as a power cut would leave it, and every call that changes a file failing (needs root, gcc;
+#                     QUICK=1: the short form, recorded nowhere)
+#   make attacks      whoever has the web server, the keys or the rollout server: does a robot take what it must not? (QUICK=1)
+#   make fleet        a thousand robots, a bad model and a killed server (needs mosquitto; QUICK=1: a few robots)
+#   make model-files  crafted and mutated model files: does one reach a process that drives? (QUICK=1)
 #   make emulated-linux  drivers of chips on a real kernel's I2C buses, in an emulated machine (needs qemu-system-x86)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
@@ -26,7 +31,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants emulated-linux lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet model-files emulated-linux lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -79,6 +84,19 @@ guard: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fuzz $(if $(QUICK),--quick) $(ARGS)
+
+power-cuts: $(VENV)/.test
+	$(BIN)/python -m benchmarks.power_cuts $(if $(QUICK),--quick) $(ARGS)
+	$(BIN)/python -m benchmarks.file_faults $(if $(QUICK),--quick)
+
+attacks: $(VENV)/.test
+	$(BIN)/python -m benchmarks.attacks $(if $(QUICK),--quick) $(ARGS)
+
+fleet: $(VENV)/.test
+	$(BIN)/python -m benchmarks.fleet $(if $(QUICK),--quick) $(ARGS)
+
+model-files: $(VENV)/.test
+	$(BIN)/python -m benchmarks.model_files $(if $(QUICK),--quick) $(ARGS)
 
 emulated-linux: $(VENV)/.test
 	$(BIN)/python -m tests.emulated_linux -- $(ARGS)

@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_wm.bundle import onnx_wire
 from edge_wm.bundle.graph_summary import GraphSummary, check_border
-from edge_wm.bundle.onnx_operators import ALLOWED, SHAPE_INPUTS, WHY_REFUSED
+from edge_wm.bundle.onnx_operators import ALLOWED, OPTIONAL_INPUTS, SHAPE_INPUTS, WHY_REFUSED
 from edge_wm.bundle.onnx_wire import Span, WireReader
 from edge_wm.engines.engine import TensorSpec
 
@@ -145,6 +145,9 @@ class _Guard:
         if operator not in ALLOWED:
             reason = WHY_REFUSED.get(operator, "it is not on the list of allowed operators")
             raise self._wire.bad(f"uses operator {operator!r}: {reason}")
+        optional = OPTIONAL_INPUTS.get(operator, ())
+        if any(not label and index not in optional for index, label in enumerate(inputs)):
+            raise self._wire.bad(f"has a {operator} that lacks input {inputs.index('')}")
         if operator == "Constant":
             self._stored.update(outputs)
         self._shape_inputs += [

@@ -46,6 +46,33 @@ SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
 """The inputs, by number, whose values decide the shape of the result.  They must be stored: then every tick needs the
 time and the memory that the first one needed."""
 
+OPTIONAL_INPUTS: dict[str, tuple[int, ...]] = {
+    "Attention": (3, 4, 5, 6),
+    "Clip": (1, 2),
+    "Conv": (2,),
+    "ConvInteger": (2, 3),
+    "ConvTranspose": (2,),
+    "DequantizeLinear": (2,),
+    "Dropout": (1, 2),
+    "GRU": (3, 4, 5),
+    "Gemm": (2,),
+    "LSTM": (3, 4, 5, 6, 7),
+    "LayerNormalization": (2,),
+    "MatMulInteger": (2, 3),
+    "Pad": (2, 3),
+    "QLinearConv": (8,),
+    "QuantizeLinear": (2,),
+    "RNN": (3, 4, 5),
+    "Resize": (1, 2, 3),
+    "RotaryEmbedding": (3,),
+    "Slice": (3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Trilu": (1,),
+    **{name: (1,) for name in sorted(ALLOWED) if name.startswith("Reduce")},
+}
+"""The inputs, by number, that may be left out by an empty name.  Engines read others without looking whether they are there."""
+
 _SUBGRAPH = "its running time depends on data; unroll it when exporting"
 _RANDOM = "it is random, so golden vectors cannot hold it; pass noise in as an input"
 _DYNAMIC = "the shape of its result depends on data"

@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_wm.bundle import tflite_wire as wire
 from edge_wm.bundle.graph_summary import GraphSummary, check_border
-from edge_wm.bundle.tflite_operators import ALLOWED, WHY_REFUSED
+from edge_wm.bundle.tflite_operators import ALLOWED, ARITIES, SHAPE_INPUTS, WHY_REFUSED
 from edge_wm.engines.engine import TensorSpec
 
 MAX_NODES = 20_000
@@ -190,15 +190,32 @@ class _Guard:
             sources = self._file.integers(operator.get("inputs"))
             if name in _OPTIONAL_INPUT and len(sources) > 2:
                 sources = [*sources[:2], *(index for index in sources[2:] if index != -1)]
+            leaves = self._indices(operator.get("outputs"))
+            arity = ARITIES[name]
+            if len(sources) not in arity.inputs or len(leaves) not in arity.outputs:
+                raise self._bad(
+                    f"{name} has {len(sources)} inputs and {len(leaves)} outputs, which do not fit it"
+                )
+            self._refuse_computed_shapes(name, sources)
             for index in sources:
                 if self._index(index, len(self._tensors), "tensor") not in ready:
                     raise self._bad(f"{name} reads {self._tensors[index].spec.name!r} before it is written")
-            for index in self._indices(operator.get("outputs")):
+            for index in leaves:
                 self._write(index, ready)
             self._operators[name] += 1
         for index in leave:
             if index not in ready:
                 raise self._bad(f"output {self._tensors[index].spec.name!r} is never written")
+
+    def _refuse_computed_shapes(self, name: str, sources: list[int]) -> None:
+        for place in SHAPE_INPUTS.get(name, ()):
+            if place < len(sources):
+                tensor = self._tensors[self._index(sources[place], len(self._tensors), "tensor")]
+                if not tensor.constant:
+                    raise self._bad(
+                        f"has a shape that depends on data: {name} takes {tensor.spec.name!r}, which is computed;"
+                        " export with static shapes"
+                    )
 
     def _write(self, index: int, ready: set[int]) -> None:
         if index in ready:

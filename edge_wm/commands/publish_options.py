@@ -83,6 +83,29 @@ def pairs(texts: Iterable[str], option: str) -> Iterator[tuple[str, str]]:
         yield role, rest
 
 
+def days(role: str, text: str) -> float:
+    """The days of ``--expires ROLE=DAYS``.  Raises BadInput."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number <= 36525.0:
+        raise BadInput(f"--expires {role}={text}: it is ROLE=DAYS, more than 0 and at most 36525")
+    return number
+
+
+def check_version(text: str) -> None:
+    """Raise BadInput if ``--requires`` is no version."""
+    import msgspec
+
+    from edge_wm.bundle.manifest import Version
+
+    try:
+        msgspec.convert(text, Version)
+    except msgspec.ValidationError:
+        raise BadInput(f"--requires {text}: a version looks like 1.2.3") from None
+
+
 def tell(outcome: Outcome, access: Access) -> int:
     """Say what readers see now and what waits; returns the exit code."""
     if outcome.published:

@@ -9,7 +9,15 @@ import click
 
 from edge_wm import __version__
 from edge_wm.commands.output_option import OutputFile
-from edge_wm.commands.publish_options import encrypt_option, key_source, of_repository, pairs, tell
+from edge_wm.commands.publish_options import (
+    check_version,
+    days,
+    encrypt_option,
+    key_source,
+    of_repository,
+    pairs,
+    tell,
+)
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 
@@ -60,7 +68,7 @@ def init_repo(
     from edge_wm.publish.published import ONLINE
     from edge_wm.publish.setup import DEFAULT_CHANNELS, init_repository
 
-    expires = {role: _days(role, text) for role, text in pairs(expiries, "--expires")}
+    expires = {role: days(role, text) for role, text in pairs(expiries, "--expires")}
     for role in expires:
         if role not in DEFAULT_EXPIRES_DAYS:
             raise BadInput(f"--expires {role}: it is one of {', '.join(DEFAULT_EXPIRES_DAYS)}")
@@ -121,7 +129,7 @@ def publish(
     from edge_wm.publish import releases
     from edge_wm.publish.publisher import open_publisher
 
-    _check_version(requires)
+    check_version(requires)
     with open_publisher(access) as publisher:
         decided = releases.publish(
             publisher,
@@ -358,24 +366,3 @@ def _tell_decided(decided: Decided, access: Access, json_file: Path | None) -> i
 
 def _say(path: str) -> None:
     click.echo(f"packing {path}", err=True)
-
-
-def _days(role: str, text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = 0.0
-    if not 0.0 < days <= 36525.0:
-        raise BadInput(f"--expires {role}={text}: it is ROLE=DAYS, more than 0 and at most 36525")
-    return days
-
-
-def _check_version(text: str) -> None:
-    import msgspec
-
-    from edge_wm.bundle.manifest import Version
-
-    try:
-        msgspec.convert(text, Version)
-    except msgspec.ValidationError:
-        raise BadInput(f"--requires {text}: a version looks like {__version__}") from None

@@ -22,7 +22,7 @@ from edge_wm.update.boot import Started, start
 from edge_wm.update.locks import held
 from edge_wm.update.shadow import Shadow, ShadowCriteria
 from edge_wm.update.slots import Folders
-from edge_wm.update.store import Installed, State, Store
+from edge_wm.update.store import SLOTS, Installed, State, Store
 from edge_wm.update.trial import Trial, TrialCounts, TrialCriteria, TrialState
 
 TAKEN = "another process drives this robot already"
@@ -94,6 +94,8 @@ class ModelChanges:
         """The robot stands: decide what has to be decided.  Whatever goes wrong here, it drives on by the model it has."""
         try:
             with Store(self._folders.store) as store:
+                if self._revoked(store):
+                    return
                 if self._trial is not None:
                     self._judge_trial(store, self._trial)
                 elif self._shadow is not None:
@@ -102,6 +104,27 @@ class ModelChanges:
                     self._look(store)
         except BadInput as why:
             self._say(f"warning: {why}")
+
+    def _revoked(self, store: Store) -> bool:
+        """Give up the model that drives if it has come into quarantine meanwhile; whether that is so.
+
+        The factory's is all that there is then, whatever its publisher says of it.
+        """
+        drives = self._pilot.model.sha256
+        failure = store.failure(drives)
+        slots = [store.installed(slot) for slot in SLOTS]
+        if (
+            failure is None
+            or not failure.quarantined
+            or drives not in [model.model for model in slots if model]
+        ):
+            return False
+        if self._trial is not None:
+            self._give_up(store, failure.reason)
+        else:
+            self._pilot.take(start(self._folders, self._pilot.prepare).model)
+            self._say(f"the model that drove is given up, the model before drives: {failure.reason}")
+        return True
 
     def _look(self, store: Store) -> None:
         """Let a model that has come plan beside the one that drives."""

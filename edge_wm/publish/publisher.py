@@ -30,7 +30,6 @@ from edge_wm.publish.folders import (
 from edge_wm.publish.keys import Keyring, NewKey, Passphrase
 from edge_wm.publish.pending import drop_pending, file_name, read_pending, ready, save_pending
 from edge_wm.publish.published import (
-    ONLINE,
     ROOT,
     SNAPSHOT,
     TIMESTAMP,
@@ -219,7 +218,7 @@ class Publisher:
             expired = self._expired_kinds(draft)
             alive = [kind for kind in kinds if kind not in expired]
             check_as_robots(self.folders, files, alive, self.access.now)
-        save_pending(self.folders, {role: m for role, m in signed.items() if role not in ONLINE})
+        save_pending(self.folders, signed)
         if not draft.new:
             return
         first = not self.published.roles

@@ -98,10 +98,9 @@ class RepositoryState(Struct, frozen=True):
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing expires soon and no file is missing."""
-        return not any(role.expires_soon for role in self.roles) and not any(
-            kind.missing for kind in self.kinds
-        )
+        """Whether readers see it, nothing expires soon and no file is missing."""
+        troubled = any(role.expires_soon for role in self.roles) or any(kind.missing for kind in self.kinds)
+        return bool(self.roles) and not troubled
 
 
 def read_status(access: Access, within_days: float | None = None) -> RepositoryState:

@@ -83,9 +83,15 @@ def _order(store: Store, writable: bool, notes: list[str]) -> Iterator[tuple[str
     attempt = store.attempt
     if attempt.state is State.TRIAL and attempt.slot is not None and writable:
         tried = store.installed(attempt.slot)
+        failure = store.failure(tried.model) if tried is not None else None
         if tried is not None and attempt.begun:
             notes.append(f"{tried} is not used: {CRASHED}")
             _fail(store, tried, CRASHED, notes)
+        elif (
+            tried is not None and failure is not None and failure.quarantined
+        ):  # revoked since its trial began
+            notes.append(f"{tried} is not used: it is in quarantine: {failure.reason}")
+            _fail(store, tried, failure.reason, notes)
         elif tried is not None and attempt.shadowed:
             yield attempt.slot, tried, True
     for slot in (store.active, store.previous):

@@ -49,6 +49,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         answer_bytes: what it may write.
         devices: whether it may talk to drivers, as those of accelerators need: then nothing bounds the address space,
             which they reserve without end, and existing files can be opened to write.
+        stand_back: whether every other process comes first; not where nothing drives and somebody waits.
     """
 
     memory_bytes: int = 384 << 20
@@ -58,6 +59,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     descriptors: int = 64
     answer_bytes: int = 1 << 20
     devices: bool = False
+    stand_back: bool = True
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -110,7 +112,8 @@ def confine(order: Order) -> None:
     _checked(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
     if os.getppid() != order.parent:
         raise OSError(errno.ESRCH, "the process that started this one is gone")
-    _stand_back(order.beside)
+    if limits.stand_back:
+        _stand_back(order.beside)
     _small_stacks(libc)
     for what, soft, hard in (
         (resource.RLIMIT_CORE, 0, 0),

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 
 from edge_wm.errors import BadInput, one_line
-from edge_wm.update.fetcher import RobotFetcher
+from edge_wm.update.fetcher import RobotFetcher, what_to_do
 
 MAX_CUTS = 8
 """So often a connection may break in a download before it is given up until the next one."""
+
+RANGE_NOT_SATISFIABLE = 416
+
+DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "the disk is full: make room",
+    errno.EROFS: "the disk cannot be written: is it failing?",
+    errno.EIO: "the disk cannot be read or written: is it failing?",
+}
 
 
 def download(
@@ -28,9 +36,9 @@ def download(
 ) -> None:
     """Make ``part`` the file at ``url``.
 
-    What is there already is not fetched again.  If the whole then has the wrong hash, such as because a server changed the
-    file or a power cut damaged what was there, it is fetched once more from the beginning.  Nothing is synced: a part is
-    worth nothing until its hash is right.
+    What is there already is not fetched again.  If a file that was put together from pieces then has the wrong hash, such as
+    because a server changed it or a power cut damaged what was there, it is fetched once more from the beginning.  Nothing
+    is synced: a part is worth nothing until its hash is right.
 
     Args:
         fetcher: asks the server.
@@ -43,59 +51,76 @@ def download(
     Raises:
         BadInput: it cannot be fetched, is not that file, or cannot be written; what is here stays, unless it is wrong.
     """
-    began_with = part.stat().st_size if part.exists() else 0
-    for again in (False, True):
-        _complete(fetcher, url, part, size, progress or (lambda here: None))
-        if _sha256(part) == sha256:
-            return
-        part.unlink()
-        if not began_with or again:
-            break
-    raise BadInput(f"{url}: is not the file that was signed (its SHA-256 differs): the robot keeps its model")
+    until = fetcher.time_limit()
+    try:
+        for again in (False, True):
+            pieced = _complete(fetcher, url, part, size, until, progress or (lambda here: None))
+            if _sha256(part) == sha256:
+                return
+            part.unlink()
+            if again or not pieced:
+                break
+    except OSError as error:
+        said = DISK_ERRORS.get(error.errno or 0) or error.strerror or str(error)
+        raise BadInput(f"{part}: {said}; the robot keeps its model") from None
+    raise BadInput(
+        f"{url}: is not the file that was signed, its SHA-256 differs: publish it again; the robot keeps its model"
+    )
 
 
 def _complete(
-    fetcher: RobotFetcher, url: str, part: Path, size: int, progress: Callable[[int], None]
-) -> None:
-    for cut in range(MAX_CUTS + 1):
-        here = part.stat().st_size if part.exists() else 0
-        if here > size:
-            part.unlink()
-            here = 0
-        if here == size:
-            part.touch()
-            progress(here)
-            return
+    fetcher: RobotFetcher, url: str, part: Path, size: int, until: float, progress: Callable[[int], None]
+) -> bool:
+    """Fetch what is missing.  Returns whether the file is of several pieces, what was here before being one."""
+    pieced, cuts = True, 0
+    if _size(part) > size:
+        part.unlink()
+    while (here := _size(part)) < size or not part.exists():
         try:
-            _receive(fetcher, url, part, here, size, progress)
-        except SlowRetrievalError as error:
-            raise BadInput(f"{one_line(str(error))}: somebody holds it up; try again later") from None
-        except DownloadHTTPError as error:
-            raise BadInput(
-                f"{one_line(str(error))}: is the address right, and all of the repository there?"
-            ) from None
+            pieced = _receive(fetcher, url, part, here, size, until, progress) > 0
         except DownloadError as error:
-            if cut == MAX_CUTS or (part.stat().st_size if part.exists() else 0) == here:
-                raise BadInput(f"{one_line(str(error))}: is there a network? What is here is kept") from None
-        except OSError as error:
-            raise BadInput(f"{part}: {_said(error)}") from None
+            if here and isinstance(error, DownloadHTTPError) and error.status_code == RANGE_NOT_SATISFIABLE:
+                part.unlink()  # the server's file is shorter than what is here: it is another one
+                continue
+            cuts += 1
+            final = isinstance(error, (DownloadHTTPError, SlowRetrievalError)) or cuts > MAX_CUTS
+            if final or _size(part) <= here:
+                raise BadInput(
+                    f"{one_line(str(error))}: {what_to_do(error)}; what is here stays, and the robot keeps its model"
+                ) from None
+    progress(here)
+    return pieced
 
 
 def _receive(
-    fetcher: RobotFetcher, url: str, part: Path, here: int, size: int, progress: Callable[[int], None]
-) -> None:
-    with fetcher.open(url, here) as answer, part.open("r+b" if part.exists() else "wb") as file:
+    fetcher: RobotFetcher,
+    url: str,
+    part: Path,
+    here: int,
+    size: int,
+    until: float,
+    progress: Callable[[int], None],
+) -> int:
+    """Append what one answer brings.  Returns where in the file it began."""
+    with fetcher.open(url, here, until) as answer, part.open("r+b" if part.exists() else "wb") as file:
         file.seek(answer.start)
         file.truncate()
         here = answer.start
         for chunk in answer.chunks:
             if here + len(chunk) > size:
-                raise BadInput(f"{url}: is larger than the {size} bytes that were signed")
+                raise BadInput(
+                    f"{url}: is larger than the {size} bytes that were signed: publish it again; the robot keeps its model"
+                )
             file.write(chunk)
             here += len(chunk)
             progress(here)
     if here < size:
         raise DownloadError(f"{url}: ended after {here} of {size} bytes")
+    return answer.start
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _sha256(file: Path) -> str:
@@ -104,11 +129,3 @@ def _sha256(file: Path) -> str:
         while chunk := content.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _said(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the disk is full: make room"
-    if error.errno == errno.EROFS:
-        return "the disk cannot be written: is it failing?"
-    return error.strerror or os.strerror(error.errno or 0)

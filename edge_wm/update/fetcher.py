@@ -6,29 +6,34 @@ fail to serve, and shall not be able to do so slowly.
 
 from __future__ import annotations
 
-import os
-import socket
-import stat
-import threading
+import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    SlowRetrievalError,
+)
 from tuf.ngclient.fetcher import FetcherInterface
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from edge_wm import __version__
+from edge_wm.errors import one_line
+from edge_wm.update.deadline import Deadline, pools_that_end, through_proxy
+from edge_wm.update.folder_file import open_folder_file, read_chunks
 
 CHUNK_BYTES = 64 << 10
 MAX_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
 SCHEMES = ("http", "https", "file")
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"edge-wm/{__version__}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,187 +85,188 @@ class RobotFetcher(FetcherInterface):
         self.limits = limits or Limits()
         self.received = 0
         self._clock = clock
-        self._sockets: list[socket.socket] = []
-        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._deadline = Deadline(clock)
+        self._classes, self._tls = pools_that_end(self._deadline)
+        self._pools: dict[tuple[str, str | None], urllib3.PoolManager] = {}
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        """Asked by ``tuf``: the bytes of a whole file."""
+        """The bytes of a whole file, for whoever asks through ``tuf``'s interface."""
         with self.open(url) as answer:
             yield from answer.chunks
 
+    def download_bytes(self, url: str, max_length: int) -> bytes:
+        """Asked by ``tuf`` for metadata: a whole file, in memory, as the disk may be full.
+
+        Raises:
+            DownloadLengthMismatchError: it has more than ``max_length`` bytes.
+            DownloadError: see ``open``.
+        """
+        content = bytearray()
+        with self.open(url) as answer:
+            for chunk in answer.chunks:
+                content += chunk
+                if len(content) > max_length:
+                    raise DownloadLengthMismatchError(f"{url}: is larger than {max_length} bytes")
+        return bytes(content)
+
+    def time_limit(self) -> float:
+        """When a file that is asked for now must be here, on the clock."""
+        return self._clock() + self.limits.total_s
+
     @contextmanager
-    def open(self, url: str, start: int = 0) -> Iterator[Answer]:
+    def open(self, url: str, start: int = 0, until: float | None = None) -> Iterator[Answer]:
         """Ask for a file.
 
         Args:
             url: http, https or file.
             start: the first byte that is wanted; the server may give the whole file nevertheless.
+            until: when it must be here, see ``time_limit``, if this is not the first attempt at it.
 
         Raises:
             DownloadHTTPError: the server has no such file.
             DownloadError: it cannot be reached, takes too long, or says what it should not.
         """
-        scheme = urlsplit(url).scheme
-        if scheme not in SCHEMES:
+        until = self.time_limit() if until is None else until
+        if urlsplit(url).scheme not in SCHEMES:
             raise DownloadError(f"{url}: is none of {', '.join(SCHEMES)}")
-        opened = self._open_file(url, start) if scheme == "file" else self._open_http(url, start)
-        with opened as answer:
-            yield Answer(answer.start, self._paced(url, answer.chunks))
+        if urlsplit(url).scheme == "file":
+            with open_folder_file(url) as file:
+                file.seek(start)
+                yield Answer(start, self._paced(url, read_chunks(file, CHUNK_BYTES), until))
+            return
+        response = self._ask(url, start, until)
+        try:
+            yield Answer(_start(response, url, start), self._paced(url, self._body(response, url), until))
+        finally:
+            response.close()  # a connection with an unread body is not used again
 
-    def _paced(self, url: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """The chunks, as long as they come fast enough."""
+    def _paced(self, url: str, chunks: Iterator[bytes], until: float) -> Iterator[bytes]:
+        """The chunks, as long as they come fast enough.  What the disk takes to write them is not the server's fault."""
         limits = self.limits
-        began = window_began = self._clock()
-        in_window = 0
-        for chunk in chunks:
-            self.received += len(chunk)
-            in_window += len(chunk)
+        waited, in_window = 0.0, 0
+        while True:
+            self._deadline.at, self._deadline.gap_s = until, limits.gap_s
+            asked = self._clock()
+            chunk = next(chunks, b"")
             now = self._clock()
-            if now - began > limits.total_s:
+            if now >= until:
                 raise SlowRetrievalError(f"{url}: took longer than {limits.total_s:g} s")
-            if now - window_began >= limits.window_s:
-                rate = in_window / (now - window_began)
+            if not chunk:
+                return
+            self.received += len(chunk)
+            waited, in_window = waited + now - asked, in_window + len(chunk)
+            if waited >= limits.window_s:
+                rate = in_window / waited
                 if rate < limits.min_bytes_per_s:
                     raise SlowRetrievalError(
-                        f"{url}: came at {rate:.0f} bytes/s, {limits.min_bytes_per_s:g} are the least"
+                        f"{url}: comes at {rate:.0f} bytes/s, and {limits.min_bytes_per_s:g} are the least"
                     )
-                window_began, in_window = now, 0
+                waited, in_window = 0.0, 0
             yield chunk
-
-    # --- a folder ----------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _open_file(self, url: str, start: int) -> Iterator[Answer]:
-        path = unquote(urlsplit(url).path)
-        try:
-            with open(path, "rb", opener=_open_no_link) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise DownloadError(f"{path}: not a regular file")
-                file.seek(start)
-                yield Answer(start, iter(lambda: file.read(CHUNK_BYTES), b""))
-        except FileNotFoundError:
-            raise DownloadHTTPError(f"{path}: is not there", 404) from None
-        except OSError as error:
-            raise DownloadError(f"{path}: {error.strerror}") from None
 
     # --- a web server ------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _open_http(self, url: str, start: int) -> Iterator[Answer]:
-        with self._no_longer_than(self.limits.connect_s + self.limits.total_s, url):
-            response = self._ask(url, start)
-            try:
-                yield Answer(_start(response, url, start), self._body(response, url))
-            finally:
-                response.close()
-
-    def _ask(self, url: str, start: int) -> urllib3.BaseHTTPResponse:
+    def _ask(self, url: str, start: int, until: float) -> urllib3.BaseHTTPResponse:
         """The head of the answer, behind redirects."""
-        headers = {"Accept-Encoding": "identity", "User-Agent": f"edge-wm/{__version__}"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
+        headers = {**HEADERS, "Range": f"bytes={start}-"} if start else HEADERS
         at = url
         for _ in range(MAX_REDIRECTS + 1):
-            with self._no_longer_than(self.limits.connect_s + self.limits.gap_s, url):
-                try:
-                    response = self._pool(at).request(
-                        "GET",
-                        at,
-                        headers=headers,
-                        preload_content=False,
-                        decode_content=False,
-                        redirect=False,
-                        retries=False,
-                        timeout=urllib3.Timeout(connect=self.limits.connect_s, read=self.limits.gap_s),
-                    )
-                except urllib3.exceptions.TimeoutError as error:
-                    raise SlowRetrievalError(f"{at}: no answer in time: {error}") from None
-                except (urllib3.exceptions.HTTPError, OSError) as error:
-                    raise DownloadError(f"{at}: cannot be reached: {error}") from None
+            response = self._head(at, headers, until)
             if response.status not in REDIRECTS:
                 break
             response.close()
-            following = urljoin(at, response.headers.get("Location", ""))
-            schemes = urlsplit(at).scheme, urlsplit(following).scheme
-            if schemes not in (("http", "http"), ("http", "https"), ("https", "https")):
-                raise DownloadError(f"{at}: sends us from {schemes[0]} to {schemes[1]}")
-            at = following
+            at = _redirected(at, response.headers.get("Location", ""))
         else:
             raise DownloadError(f"{url}: sends us on more than {MAX_REDIRECTS} times")
         if response.status not in (200, 206):
             response.close()
             raise DownloadHTTPError(f"{at}: status {response.status}", response.status)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
+        if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             response.close()
             raise DownloadError(f"{at}: comes encoded, and nobody asked for that")
         return response
+
+    def _head(self, url: str, headers: dict[str, str], until: float) -> urllib3.BaseHTTPResponse:
+        """What one server answers.  A connection that it closed since it was last used is made anew."""
+        limits = self.limits
+        self._deadline.at = min(until, self._clock() + limits.connect_s + limits.gap_s)
+        for second in (False, True):
+            self._deadline.gap_s = limits.gap_s
+            try:
+                return self._pool(url).request(
+                    "GET",
+                    url,
+                    headers=headers,
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=False,
+                    retries=False,
+                    timeout=urllib3.Timeout(connect=limits.connect_s, read=limits.gap_s),
+                )
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                cause = _cause(error)
+                if self._deadline.passed or isinstance(cause, TimeoutError):
+                    raise SlowRetrievalError(f"{url}: no answer in time") from None
+                if second or not isinstance(cause, ConnectionError):
+                    raise DownloadError(f"{url}: cannot be reached: {_said(cause)}") from None
+        raise AssertionError("unreachable")
 
     def _body(self, response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
         try:
             while chunk := response.read1(CHUNK_BYTES):  # read() would wait for all of a chunk
                 yield chunk
-        except urllib3.exceptions.TimeoutError:
-            raise SlowRetrievalError(f"{url}: nothing came for {self.limits.gap_s:g} s") from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise DownloadError(f"{url}: broke off: {error}") from None
-
-    @contextmanager
-    def _no_longer_than(self, seconds: float, url: str) -> Iterator[None]:
-        """Cut the connections of the block after so long: a byte now and then keeps every time-out of a socket from ending."""
-        cut = threading.Event()
-
-        def end() -> None:
-            cut.set()
-            for line in self._sockets:
-                with suppress(OSError):
-                    line.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except DownloadError:
-            if cut.is_set():
-                raise SlowRetrievalError(f"{url}: took longer than {seconds:g} s") from None
-            raise
-        finally:
-            timer.cancel()
+            if self._deadline.passed:
+                raise SlowRetrievalError(f"{url}: took longer than {self.limits.total_s:g} s") from None
+            cause = _cause(error)
+            if isinstance(cause, TimeoutError):
+                raise SlowRetrievalError(f"{url}: nothing came for {self.limits.gap_s:g} s") from None
+            raise DownloadError(f"{url}: broke off: {_said(cause)}") from None
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """What makes connections, through the proxy of the environment if there is one for this server."""
         parts = urlsplit(url)
         proxies = getproxies()
         proxy = proxies.get(parts.scheme) or proxies.get("all")
-        if proxy is not None and proxy_bypass(parts.hostname or ""):
+        if proxy is not None and proxy_bypass(parts.netloc.rpartition("@")[2]):
             proxy = None
-        if proxy not in self._pools:
-            pool = urllib3.ProxyManager(proxy) if proxy is not None else urllib3.PoolManager()
-            pool.pool_classes_by_scheme = _watched_pools(self._sockets)
-            self._pools[proxy] = pool
-        return self._pools[proxy]
+        key = parts.scheme, proxy
+        if key not in self._pools:
+            secured = parts.scheme == "https" or (proxy or "").startswith("https:")
+            self._pools[key] = self._new_pool(proxy, self._tls() if secured else None)
+        return self._pools[key]
+
+    def _new_pool(self, proxy: str | None, context: ssl.SSLContext | None) -> urllib3.PoolManager:
+        if proxy is not None:
+            return through_proxy(proxy, self._classes, context)
+        pool = urllib3.PoolManager(ssl_context=context)
+        pool.pool_classes_by_scheme = self._classes
+        return pool
 
 
-def _watched_pools(sockets: list[socket.socket]) -> dict[str, type[HTTPConnectionPool]]:
-    """Connections that leave their sockets where a timer finds them."""
+def what_to_do(error: DownloadError) -> str:
+    """What a person can do about an error of the fetcher's, as the end of a line."""
+    if isinstance(error, SlowRetrievalError):
+        return "the network is too slow, or somebody holds the update up: try again later"
+    if isinstance(error, DownloadHTTPError):
+        if error.status_code >= 500 or error.status_code == 429:
+            return "the server has a fault or is busy: try again later"
+        return "is the address right, and all of the repository there?"
+    if isinstance(error, DownloadLengthMismatchError):
+        return "that is not what was signed"
+    return "is there a network, and is the address right?"
 
-    class Http(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            sockets[:] = [super()._new_conn()]
-            return sockets[0]
 
-    class Https(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            sockets[:] = [super()._new_conn()]
-            return sockets[0]
-
-    class HttpPool(HTTPConnectionPool):
-        ConnectionCls = Http
-
-    class HttpsPool(HTTPSConnectionPool):
-        ConnectionCls = Https
-
-    return {"http": HttpPool, "https": HttpsPool}
+def _redirected(at: str, location: str) -> str:
+    """Where a server sends us.  Raises DownloadError if that is no web server, or one that is no longer secured."""
+    try:
+        following = urljoin(at, location)
+        schemes = urlsplit(at).scheme, urlsplit(following).scheme
+    except ValueError:
+        raise DownloadError(f"{at}: sends us to {location[:80]!r}, which is no address") from None
+    if schemes not in (("http", "http"), ("http", "https"), ("https", "https")):
+        raise DownloadError(f"{at}: sends us from {schemes[0]} to {schemes[1]}, and is not followed")
+    return following
 
 
 def _start(response: urllib3.BaseHTTPResponse, url: str, asked: int) -> int:
@@ -268,11 +274,25 @@ def _start(response: urllib3.BaseHTTPResponse, url: str, asked: int) -> int:
     if response.status == 200:
         return 0
     said = response.headers.get("Content-Range", "")
-    if not said.startswith(f"bytes {asked}-"):
+    if re.fullmatch(rf"bytes {asked}-\d+/(\d+|\*)", said.strip()) is None:
         raise DownloadError(f"{url}: asked from byte {asked} on, it answers {said[:40]!r}")
     return asked
 
 
-def _open_no_link(path: str, flags: int) -> int:
-    """Follow no link out of the stick, and do not wait for the writer of a FIFO."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _cause(error: Exception) -> Exception:
+    """The error of the socket, or of TLS, that ``urllib3`` has wrapped."""
+    while True:
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, Exception):
+            inner = next((part for part in error.args if isinstance(part, Exception)), None)
+        if inner is None:
+            return TimeoutError() if isinstance(error, urllib3.exceptions.TimeoutError) else error
+        error = inner
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not believed: {one_line(error.verify_message)}"
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(error.strerror)
+    return one_line(str(error))[:200] or type(error).__name__

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 import msgspec
@@ -150,6 +151,8 @@ def _statements(channel: Channel) -> Iterator[tuple[bool, str]]:
         manifests = [file.sha256 for file in release.files if file.path == MANIFEST_NAME]
         yield manifests == [release.model], f"{what}: its model is not the hash of its {MANIFEST_NAME}"
         yield len(set(paths)) == len(paths), f"{what}: a file is listed twice"
+        folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+        yield folders.isdisjoint(paths), f"{what}: a file lies in the place of a folder"
         for file in release.files:
             check_path(file.path, what)
             for form in file.forms:

@@ -2,7 +2,7 @@
 
 The process may use so much memory and time and no more, reads files and writes none, has no network, starts no other
 process, stands back for everybody else, and ends with the one that started it; see ``confined.py`` and ``seccomp.py``.  It
-needs no privileges, and works in containers that allow seccomp.
+needs Linux 5.3 or newer and no privileges, and works in containers that allow seccomp.
 
 What it answers is believed as much as the code that ran: whoever takes over the engine inside of it can say that a model is
 good.  He cannot do more than that.
@@ -37,8 +37,14 @@ from edge_wm.update.confined import (
 
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "XDG_CONFIG_HOME", "TMPDIR")
 """Of the environment, which may hold secrets, what Python and the engines need."""
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-"""Libraries that would start a thread for every core, each with its stack and its heap."""
+SET_VARIABLES = {
+    # Or libraries start a thread for every core, each with its stack and its heap.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    # Or ONNX Runtime 1.32 opens a database in the home folder, and sockets, to report home.
+    "ORT_DISABLE_TELEMETRY": "1",
+}
 MAX_REQUEST_BYTES = 48 << 10
 """What a pipe takes without a reader."""
 COMPLAINT_BYTES = 4096
@@ -243,4 +249,4 @@ class Sandboxed:
 def _environment() -> dict[str, str]:
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    return {**kept, **ONE_THREAD, "PYTHONPATH": path}
+    return {**kept, **SET_VARIABLES, "PYTHONPATH": path}

@@ -145,10 +145,14 @@ class Shadow:
             self._dropped += 1
             self._dropped_in_a_row += 1
 
-    def verdict(self) -> ShadowVerdict | None:
-        """What the shadow came to; None while it plans.  Does not wait; ask while the robot stands."""
+    def verdict(self, timeout_s: float = 0.0) -> ShadowVerdict | None:
+        """What the shadow came to; None while it plans.  Ask while the robot stands.
+
+        Args:
+            timeout_s: how long to wait for something to come of it.
+        """
         if self._verdict is None:
-            ended = self._process.poll()
+            ended = self._process.poll(timeout_s)
             if ended is not None:
                 if ended.end is End.FINISHED:
                     self._verdict = self._judged(ended.result)

@@ -4,9 +4,9 @@
 a scratch copy: what is trusted is a :class:`TrustState`, which ``store.py`` keeps in one transaction, and the time is given.
 
 **Floors.**  With its ``timestamp.json`` a client loses its memory of what is newer, and would believe an old repository
-again.  So the highest version of each role is kept apart from the metadata, and none may fall below.  Only as long as the
-role has the same keys, though: whoever once had them could sign the highest number there is, and after a rotation no version
-of the publisher's would ever be believed.
+again.  So the newest version of each role is kept apart from the metadata, and none may fall below.  Only as long as the keys
+that signed it would still do, though: whoever once stole them could have signed the highest number there is, and after they
+were replaced no version of the publisher's would ever be believed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 from urllib.parse import quote
 
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import TOP_LEVEL_ROLE_NAMES, Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.ngclient import Updater
 
 from edge_wm.errors import BadInput, one_line
-from edge_wm.update.fetcher import RobotFetcher
+from edge_wm.update.fetcher import RobotFetcher, what_to_do
 from edge_wm.update.release import MAX_CHANNEL_BYTES, Channel, channel_target, decode_channel
 
 TOP_LEVEL = (Timestamp.type, Snapshot.type, Targets.type)
@@ -35,7 +35,12 @@ KEEPS = "the robot keeps its model"
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The highest version of a role that was trusted, and a name for the keys that signed it."""
+    """The newest version of a role that was trusted.
+
+    Attributes:
+        version: of its metadata.
+        keys: identifiers of the keys that signed it, with commas between them; empty for the root, whose floor never falls.
+    """
 
     version: int
     keys: str
@@ -91,7 +96,7 @@ class TrustedRepository:
         self.state = state
 
     def refresh(self, robot_kind: str) -> None:
-        """Fetch the metadata that is new, and believe it or not.
+        """Fetch the metadata that is new, and believe it or not; if not, ``state`` is what it was.
 
         Args:
             robot_kind: whose role is fetched with the top-level ones.
@@ -99,63 +104,91 @@ class TrustedRepository:
         Raises:
             BadInput: it cannot be fetched, has expired, is not signed as it should be, or is older than what was seen.
         """
-        with tempfile.TemporaryDirectory(prefix="edge-wm-") as scratch, self._explained():
-            folder = Path(scratch)
-            for role, content in self.state.metadata.items():
-                (folder / f"{quote(role, '')}.json").write_bytes(content)
-            updater = Updater(
-                str(folder), f"{self._url}/metadata/", fetcher=self._fetcher, bootstrap=self._anchor()
+        if robot_kind in TOP_LEVEL_ROLE_NAMES:
+            raise BadInput(
+                f"robot_kind: {robot_kind} is the name of a role of every repository: name it otherwise"
             )
-            # tuf asks the wall clock when an Updater is made.  Whether that can be right was decided before.
-            updater._trusted_set.reference_time = self._now
-            updater.refresh()
-            updater.get_targetinfo(channel_target(robot_kind, "any"))  # fetches the kind's role
-            root = (folder / "root.json").read_bytes()
-            metadata = {
-                role: (folder / f"{quote(role, '')}.json").read_bytes()
-                for role in (*TOP_LEVEL, robot_kind)
-                if (folder / f"{quote(role, '')}.json").is_file()
-            }
-        self._believe(root, metadata, robot_kind)
+        anchor = self._anchor()
+        try:
+            with tempfile.TemporaryDirectory(prefix="edge-wm-") as scratch, self._explained():
+                root, metadata = self._fetch(Path(scratch), anchor, robot_kind)
+                self._believe(root, metadata, robot_kind)
+        except OSError as error:
+            where = error.filename or tempfile.gettempdir()
+            raise BadInput(
+                f"{where}: {error.strerror or error}: make room for temporary files; {KEEPS}"
+            ) from None
 
     def _anchor(self) -> bytes:
         """The newer of the root that was trusted last and the one that came with the software."""
-        if self.state.root is None:
-            return self._shipped_root
-        return max(self._shipped_root, self.state.root, key=_root_version)
+        roots = [self._shipped_root] if self.state.root is None else [self._shipped_root, self.state.root]
+        return max(roots, key=_root_version)
+
+    def _fetch(self, folder: Path, anchor: bytes, robot_kind: str) -> tuple[bytes, dict[str, bytes]]:
+        """What ``tuf`` accepts of the repository: the root, and the other metadata by role."""
+        for role, content in self.state.metadata.items():
+            _file(folder, role).write_bytes(content)
+        updater = Updater(str(folder), f"{self._url}/metadata/", fetcher=self._fetcher, bootstrap=anchor)
+        _set_time(updater, self._now)
+        updater.refresh()
+        updater.get_targetinfo(channel_target(robot_kind, "any"))  # fetches the kind's role
+        metadata = {
+            role: file.read_bytes()
+            for role in (*TOP_LEVEL, robot_kind)
+            if (file := _file(folder, role)).is_file()
+        }
+        return _file(folder, Root.type).read_bytes(), metadata
 
     def _believe(self, root: bytes, metadata: Mapping[str, bytes], robot_kind: str) -> None:
+        """Check what ``tuf`` leaves open of what it accepted, and trust it."""
         top = Metadata[Root].from_bytes(root).signed
         targets = Metadata[Targets].from_bytes(metadata[Targets.type]).signed
-        floors = {Root.type: Floor(top.version, "")}
+        snapshot = Metadata[Snapshot].from_bytes(metadata[Snapshot.type]).signed
+        kind = self._kind(targets, snapshot, metadata.get(robot_kind), robot_kind)
+        floors = {Root.type: self._floor(Root.type, Floor(top.version, ""), True)}
         for role, content in metadata.items():
-            signed = Metadata[Any].from_bytes(content).signed
-            if role in TOP_LEVEL:
-                keys = _named(top.roles[role].keyids, top.roles[role].threshold)
-            else:
-                delegated = (
-                    targets.delegations.roles[role]
-                    if targets.delegations and targets.delegations.roles
-                    else None
-                )
-                if delegated is None:
-                    raise BadInput(f"{self._url}: nobody signs for robots of kind {role}: {KEEPS}")
-                keys = _named(delegated.keyids, delegated.threshold)
-            floors[role] = Floor(signed.version, keys)
-            if isinstance(signed, Targets):
-                self._targets[role] = signed
-        if robot_kind not in self._targets:
-            raise BadInput(f"{self._url}: has nothing for robots of kind {robot_kind}: {KEEPS}")
-        for role, floor in self.state.floors.items():
-            new = floors.get(role)
-            if new is not None and new.keys == floor.keys and new.version < floor.version:
-                raise BadInput(
-                    f"{self._url}: version {new.version} of {role}, this robot has seen {floor.version}: somebody"
-                    f" shows it an old repository; {KEEPS}"
-                )
+            delegator: Root | Targets = targets if role == robot_kind else top
+            signed = Metadata[Any].from_bytes(content)
+            result = delegator.get_verification_result(role, signed.signed_bytes, signed.signatures)
+            old = self.state.floors.get(role)
+            still = len(set(old.keys.split(",")).intersection(result.signed | result.unsigned)) if old else 0
+            floor = Floor(signed.signed.version, ",".join(sorted(result.signed)))
+            floors[role] = self._floor(role, floor, still >= result.threshold)
         # Other kinds' floors stay: a robot file may be changed and changed back.
+        before = self.state
+        time_floor = max(self._now, before.time_floor) if before.time_floor is not None else self._now
         self._consistent = bool(top.consistent_snapshot)
-        self.state = TrustState(root, metadata, {**self.state.floors, **floors}, self._now)
+        self._targets = {robot_kind: kind}
+        self.state = TrustState(root, metadata, {**before.floors, **floors}, time_floor)
+
+    def _floor(self, role: str, new: Floor, holds: bool) -> Floor:
+        """The floor of a role from now on; the old one holds if the keys that signed it would still do."""
+        old = self.state.floors.get(role)
+        if old is not None and holds and new.version < old.version:
+            raise BadInput(
+                f"{self._url}: version {new.version} of {role}, and this robot has seen {old.version}: somebody shows"
+                f" it an old repository; {KEEPS}"
+            )
+        return new
+
+    def _kind(self, targets: Targets, snapshot: Snapshot, content: bytes | None, robot_kind: str) -> Targets:
+        """The role of the kind, if all of the chain leads to it: what lay in the scratch folder is not believed for that."""
+        roles = targets.delegations.roles if targets.delegations is not None else None
+        role = roles.get(robot_kind) if roles is not None else None
+        if role is None or content is None or not role.is_delegated_path(channel_target(robot_kind, "any")):
+            raise BadInput(
+                f"{self._url}: has nothing for robots of kind {robot_kind}: is robot_kind right? {KEEPS}"
+            )
+        found = Metadata[Targets].from_bytes(content)
+        targets.verify_delegate(robot_kind, found.signed_bytes, found.signatures)
+        listed = snapshot.meta.get(f"{robot_kind}.json")
+        if listed is None or listed.version != found.signed.version:
+            raise exceptions.BadVersionNumberError(
+                f"{robot_kind}.json is not the one that snapshot.json lists"
+            )
+        if found.signed.is_expired(self._now):
+            raise exceptions.ExpiredMetadataError(f"{robot_kind}.json is expired")
+        return found.signed
 
     def channel(self, robot_kind: str, channel: str) -> Channel:
         """Fetch a channel.
@@ -201,8 +234,8 @@ class TrustedRepository:
             yield
         except exceptions.ExpiredMetadataError as error:
             raise BadInput(
-                f"{self._url}: {_said(error)}: the publisher must run  edge-wm update refresh,  or somebody holds the"
-                f" news back; {KEEPS}"
+                f"{self._url}: {_said(error)} by this robot's clock, {self._now:%Y-%m-%d %H:%M} UTC: the publisher must"
+                f" run  edge-wm update refresh,  or somebody holds the news back; {KEEPS}"
             ) from None
         except exceptions.UnsignedMetadataError as error:
             raise BadInput(
@@ -211,30 +244,41 @@ class TrustedRepository:
             ) from None
         except exceptions.BadVersionNumberError as error:
             raise BadInput(
-                f"{self._url}: {_said(error)}: somebody shows it an old repository; {KEEPS}"
+                f"{self._url}: {_said(error)}: somebody shows it an old repository, or a mixed one; {KEEPS}"
             ) from None
-        except exceptions.SlowRetrievalError as error:
-            raise BadInput(f"{_said(error)}: somebody holds it up; try again later; {KEEPS}") from None
-        except exceptions.DownloadHTTPError as error:
-            raise BadInput(f"{_said(error)}: is {self._url} the right address? {KEEPS}") from None
         except exceptions.DownloadError as error:
-            raise BadInput(f"{_said(error)}: is there a network? {KEEPS}") from None
+            raise BadInput(f"{_said(error)}: {what_to_do(error)}; {KEEPS}") from None
         except exceptions.RepositoryError as error:
             raise BadInput(
                 f"{self._url}: {_said(error)}: the repository is broken or forged; {KEEPS}"
             ) from None
 
 
+def _file(folder: Path, role: str) -> Path:
+    """Where ``tuf`` keeps the metadata of a role."""
+    return folder / f"{quote(role, '')}.json"
+
+
+def _set_time(updater: Updater, now: datetime) -> None:
+    """Let ``now`` count for what has expired.  ``tuf`` asks the wall clock; whether that can be right was decided before."""
+    trusted = updater._trusted_set
+    if not isinstance(getattr(trusted, "reference_time", None), datetime):
+        raise BadInput(f"this version of tuf cannot be told the time: pip install 'tuf>=7.0.1,<8'; {KEEPS}")
+    trusted.reference_time = now
+
+
 def _root_version(root: bytes) -> int:
     try:
-        return Metadata[Root].from_bytes(root).signed.version
-    except exceptions.RepositoryError as error:
-        raise BadInput(f"the trusted root of this robot cannot be read: {_said(error)}") from None
-
-
-def _named(keyids: list[str], threshold: int) -> str:
-    """A name for a set of keys of which so many must sign."""
-    return hashlib.sha256(f"{threshold}:{','.join(sorted(keyids))}".encode()).hexdigest()
+        metadata = Metadata[Root].from_bytes(root)
+        if not isinstance(metadata.signed, Root):
+            raise exceptions.RepositoryError("it is the metadata of another role")
+        metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+    except (exceptions.RepositoryError, ValueError) as error:
+        raise BadInput(
+            f"the trusted root of this robot cannot be used: {_said(error)}: put the repository's metadata/1.root.json"
+            f" there again; {KEEPS}"
+        ) from None
+    return metadata.signed.version
 
 
 def _said(error: Exception) -> str:

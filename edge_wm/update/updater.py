@@ -34,6 +34,7 @@ from edge_wm.update.trust import TrustedRepository
 
 SPARE_BYTES = 16 << 20
 """Left free on the disk: a full one stops more than updates."""
+REVOKED = "revoked by its publisher"
 
 
 class Proven(Protocol):
@@ -110,7 +111,15 @@ class Updater:
         for slot in (self.store.active, self.store.previous):
             installed = self.store.installed(slot)
             if installed is not None and installed.model in channel.revoked:
-                self.store.quarantine(installed, "revoked by its publisher")
+                self.store.quarantine(installed, REVOKED)
+        attempt = self.store.attempt
+        coming = self.store.installed(str(attempt.slot))
+        if coming is None or coming.model not in channel.revoked:
+            return
+        if attempt.state is State.STAGED:
+            self.store.fail(coming, REVOKED, quarantine=True)
+        elif attempt.state is State.TRIAL:
+            self.store.quarantine(coming, REVOKED)  # whoever drives by it now hears of it at the next start
 
     def _decide(self, channel: Channel) -> Decision:
         pin = self.store.setting(PIN)
@@ -176,7 +185,10 @@ class Updater:
         self._refuse_full(to_do)
         slot = self.store.begin_fetch(new)
         self._bring(to_do, progress or (lambda here, of: None))
-        self.folders.fill(slot, contents(to_do, self.config.robot_kind, self.folders.incoming))
+        try:
+            self.folders.fill(slot, contents(to_do, self.config.robot_kind, self.folders.incoming))
+        except OSError as error:
+            raise BadInput(f"{error.filename or self.folders.slot(slot)}: {error.strerror}") from error
         proven = self._prove(self.folders.slot(slot))
         if proven.undecided:
             raise BadInput(f"{new} could not be proven now, the robot keeps its model: {proven.refusal}")

@@ -226,6 +226,33 @@ def test_a_process_that_dies_in_a_trial_has_failed_it(rover: Rover) -> None:
     assert "a crash" in rover.said[-1]
 
 
+def test_a_model_that_is_revoked_drives_no_further_than_to_its_goal(rover: Rover) -> None:
+    rover.stage(rover.new)
+    with Store(rover.folders.store) as store:
+        store.begin_trial()
+        store.commit()
+    with rover.running() as (pilot, changes):
+        assert pilot.model.manifest.version == "1.0.0"
+        with Store(rover.folders.store) as store:
+            store.quarantine(installed(rover.new, 1), "revoked by its publisher")
+        rover.drive(pilot, changes)
+        assert pilot.model.manifest.version == "0.1.0"
+        assert "revoked by its publisher" in rover.said[-1]
+        said = len(rover.said)
+        rover.drive(pilot, changes)
+        assert len(rover.said) == said
+
+
+def test_a_model_that_is_revoked_in_its_trial_is_given_up(rover: Rover) -> None:
+    with rover.running() as (pilot, changes):
+        put_on_trial(rover, pilot, changes)
+        with Store(rover.folders.store) as store:
+            store.quarantine(installed(rover.new, 1), "revoked by its publisher")
+        rover.drive(pilot, changes)
+        assert pilot.model.manifest.version == "0.1.0"
+    assert rover.state() == (State.ROLLED_BACK, FACTORY)
+
+
 def test_two_processes_cannot_drive_one_robot(rover: Rover) -> None:
     with rover.running(), pytest.raises(BadInput, match=TAKEN), rover.running():
         pass

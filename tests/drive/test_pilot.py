@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +16,16 @@ from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.manifest import ActionSpec, GoalSpec, Head, ObservationArray, StateTensor
 from edge_wm.clock import SimulatedClock
 from edge_wm.commands.run_options import DEFAULT_MODEL
+from edge_wm.control.loop import Outcome, RunResult, Tick
 from edge_wm.drive.pilot import Pilot, planning_policy, refuse_misfit
 from edge_wm.errors import BadInput
 from edge_wm.robot import Limits, load_robot
+from edge_wm.sensors.observation import Observation
 from edge_wm.world_model import WorldModel
-from firmware_bridge.bridge import NEUTRAL
+from firmware_bridge.bridge import NEUTRAL, Command
 from tests.blind_model import node, observe_graph_with_memory, write_blind
-from tests.control.fakes import observe
+from tests.control.fakes import FakeBridge, FakeSensors, observe
+from tests.tiny_model import read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 COLD_START_S = 1.5
@@ -132,6 +137,110 @@ def test_a_model_that_fails_in_rehearsal_is_refused(bundle: Path, tmp_path: Path
     broken = write_blind(tmp_path / "broken", observe=observe_graph_with_memory(*log_of_nothing))
     with pytest.raises(BadInput, match=f"^{broken}: the model fails .* not finite after observe: memory"):
         Pilot(load_robot(), broken, SimulatedClock()).rehearse()
+
+
+# --- another model takes over ----------------------------------------------------------------------------------------
+
+
+class Drive:
+    """A pilot that drives in the open for ten ticks; ``during`` is called in each."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.clock = SimulatedClock()
+        self.pilot = Pilot(load_robot(), bundle, self.clock, seed=5)
+        self.during: Callable[[], None] = lambda: None
+
+    def run(self) -> RunResult:
+        self.ticks: list[Tick] = []
+        return self.pilot.drive(
+            FakeSensors(self.clock),
+            FakeBridge(),
+            (3.0, 1.0),
+            [self.ticks.append, lambda tick: self.during()],
+            stop=lambda: "that is enough" if len(self.ticks) == 10 else None,
+        )
+
+    def commands(self) -> list[Command]:
+        assert self.run().message == "that is enough"
+        return [tick.decision.command for tick in self.ticks if tick.decision is not None]
+
+
+@pytest.fixture(scope="module")
+def slower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was trained to go at 0.2 m/s."""
+    directory = write_blind(tmp_path_factory.mktemp("bundles") / "slower")
+    facts = read_manifest(directory)
+    facts["version"] = "0.2.0"
+    facts["action"]["high"] = [0.2, 2.5]
+    write_manifest(directory, facts)
+    return directory
+
+
+def test_another_model_drives_from_the_next_goal_on(bundle: Path, slower: Path) -> None:
+    drive = Drive(bundle)
+    assert max(command.v for command in drive.commands()) > 0.2
+    former = drive.pilot.take(drive.pilot.prepare(slower))
+    assert former.bundle == bundle
+    assert drive.pilot.model.manifest.version == "0.2.0"
+    slow = max(command.v for command in drive.commands())
+    assert 0.0 < slow <= float(np.float32(0.2))
+
+
+def test_going_back_needs_no_load_and_drives_as_before(bundle: Path, slower: Path, tmp_path: Path) -> None:
+    gone = shutil.copytree(bundle, tmp_path / "gone")
+    drive = Drive(gone)
+    before = drive.commands()
+    former = drive.pilot.take(drive.pilot.prepare(slower))
+    shutil.rmtree(gone)
+    drive.commands()
+    assert drive.pilot.take(former).bundle == slower
+    assert drive.commands() == before
+
+
+def test_preparing_changes_nothing_of_how_it_drives(bundle: Path, slower: Path) -> None:
+    drive = Drive(bundle)
+    before = drive.commands()
+    drive.pilot.prepare(slower)
+    assert drive.pilot.model.manifest.version == "0.1.0"
+    assert drive.commands() == before
+
+
+def test_a_model_that_cannot_drive_is_not_prepared(bundle: Path, tmp_path: Path) -> None:
+    log_of_nothing = (node("Log", "brightness", "log"), node("Reshape", "log one", "next_memory"))
+    broken = write_blind(tmp_path / "broken", observe=observe_graph_with_memory(*log_of_nothing))
+    drive = Drive(bundle)
+    with pytest.raises(BadInput, match="not finite after observe"):
+        drive.pilot.prepare(broken)
+    assert len(drive.commands()) == 10
+
+
+def test_no_model_takes_over_during_a_drive(bundle: Path, slower: Path) -> None:
+    drive = Drive(bundle)
+    other = drive.pilot.prepare(slower)
+    refused = []
+
+    def take() -> None:
+        for change in (lambda: drive.pilot.take(other), lambda: drive.pilot.prepare(slower)):
+            with pytest.raises(RuntimeError, match="while the robot drives"):
+                change()
+            refused.append(drive.pilot.model.manifest.version)
+
+    drive.during = take
+    drive.run()
+    assert set(refused) == {"0.1.0"} and len(refused) >= 20
+    drive.pilot.take(other)
+
+
+def test_a_model_takes_over_after_a_drive_that_failed(bundle: Path, slower: Path) -> None:
+    drive = Drive(bundle)
+    sensors = FakeSensors(drive.clock)
+    sensors.read = raise_os_error  # type: ignore[method-assign]
+    assert drive.pilot.drive(sensors, FakeBridge(), (3.0, 1.0)).outcome is Outcome.FAULT
+    drive.pilot.take(drive.pilot.prepare(slower))
+
+
+def raise_os_error() -> Observation:
+    raise OSError("no camera")
 
 
 PROGRAM = r"""

@@ -1,0 +1,74 @@
+"""Whether a rollout goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_wm.fleet.status import RobotStatus
+from edge_wm.fleet.verdict import Outcome, outcome, stage_verdict
+from edge_wm.update.store import State
+from tests.fleet.robots import NEW, OLD, failed, passed, robot, seen, trying
+
+OUTCOMES = {
+    "drives by it after its trial": (passed(), True, Outcome.PASSED),
+    "drives by it and cannot be heard now": (passed(), False, Outcome.PASSED),
+    "drives by the old one": (robot(), True, Outcome.NOT_YET),
+    "went back": (failed(), True, Outcome.FAILED),
+    "is on trial": (trying(), True, Outcome.TRYING),
+    "is on trial, and the broker does not say whether it is there": (trying(), None, Outcome.TRYING),
+    "went away on trial": (trying(), False, Outcome.LOST),
+    "went away before its trial": (robot(state=State.STAGED, coming=NEW), False, Outcome.TRYING),
+    "will try it again": (robot(state=State.STAGED, coming=NEW, trial=failed().trial), True, Outcome.TRYING),
+    "passed, and was put in quarantine later": (
+        robot(quarantined=(NEW.model,), trial=passed().trial),
+        True,
+        Outcome.FAILED,
+    ),
+    "says that it passed and holds it in quarantine": (
+        robot(active=NEW, quarantined=(NEW.model,)),
+        True,
+        Outcome.FAILED,
+    ),
+    "passed and has gone on": (robot(trial=passed().trial), True, Outcome.NOT_YET),
+    "never had a trial": (robot(trial=None), True, Outcome.NOT_YET),
+}
+
+
+@pytest.mark.parametrize("case", OUTCOMES)
+def test_how_a_robot_fared(case: str) -> None:
+    status, online, expected = OUTCOMES[case]
+    assert outcome(seen(status, online), NEW.model) is expected
+    assert outcome(seen(status, online), NEW.model[:8]) is expected
+
+
+def test_another_models_failure_is_none_of_this_one() -> None:
+    assert outcome(seen(failed()), OLD.model) is Outcome.PASSED
+
+
+def verdict(*robots: RobotStatus, min_passed: int = 2, max_failures: int = 0, not_understood: int = 0) -> str:
+    found = stage_verdict(map(seen, robots), NEW.model, min_passed, max_failures, not_understood)
+    assert found.go == found.why.startswith("go")
+    return found.why.partition(":")[0]
+
+
+def test_a_rollout_goes_on_when_enough_have_passed() -> None:
+    assert verdict() == "wait"
+    assert verdict(passed("r1"), trying("r2"), robot("r3")) == "wait"
+    assert verdict(passed("r1"), passed("r2"), trying("r3")) == "go"
+
+
+def test_one_failure_too_many_stops_it_however_many_passed() -> None:
+    assert verdict(passed("r1"), passed("r2"), failed("r3")) == "stop"
+    assert verdict(passed("r1"), passed("r2"), failed("r3"), max_failures=1) == "go"
+    assert verdict(passed("r1"), passed("r2"), failed("r3"), failed("r4"), max_failures=1) == "stop"
+
+
+def test_a_robot_that_went_away_on_trial_counts_as_a_failure() -> None:
+    robots = [seen(passed("r1")), seen(passed("r2")), seen(trying("r3"), online=False)]
+    found = stage_verdict(robots, NEW.model, 2, 0)
+    assert (found.go, found.outcomes["lost"]) == (False, 1)
+    assert "1 of the failed are lost" in found.why
+
+
+def test_a_robot_that_is_not_understood_counts_as_a_failure() -> None:
+    assert verdict(passed("r1"), passed("r2"), not_understood=1) == "stop"

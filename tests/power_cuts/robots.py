@@ -1,0 +1,63 @@
+"""A robot on a disk whose power is cut: the flows and promises of ``tests/update/flows.py``, and the start after the cut."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+from edge_wm.update.boot import start
+from edge_wm.update.store import State, Store
+from tests.power_cuts.block_log import Image, Recording
+from tests.power_cuts.crash_states import CrashState, crash_states, crashed
+from tests.power_cuts.recorder import Flow, Marker, prepare, record
+from tests.power_cuts.writeback import Writeback
+from tests.update import flows
+from tests.update.flows import CASES, Scenario
+
+CHECK = "tests.update.flows:check"
+"""With the name of a case; see ``campaign.Case``."""
+
+
+def robot_at(begins: str, file_system: str) -> Image:
+    """The disk of a robot that was shut down in order."""
+    return prepare(file_system, partial(_copy, Scenario.of_environment().robot(begins)))
+
+
+def _copy(robot: Path, where: Path, mark: Marker) -> None:
+    shutil.copytree(robot, where, dirs_exist_ok=True)
+
+
+def record_case(
+    name: str, file_system: str, writeback: Writeback, start: Image, without: Flow | None = None
+) -> Recording:
+    """One case of ``CASES``; ``without`` is its flow with something left out."""
+    return record(file_system, without or CASES[name].flow, start, writeback=writeback)
+
+
+def recover(name: str, robot: Path, mark: Marker) -> None:
+    """What a robot does when its power is back: it starts, and the update is completed."""
+    scenario = Scenario.of_environment()
+    start(scenario.folders(robot), flows.run_once)
+    flows._complete(scenario, robot, CASES[name])
+    with Store(scenario.folders(robot).store) as store:
+        installed = store.installed(store.active)
+        if store.attempt.state is State.COMMITTED and installed is not None:
+            mark(f"committed {installed.sequence} {installed.model}")
+
+
+def record_recovery(name: str, recording: Recording, cut: CrashState, writeback: Writeback) -> Recording:
+    """The recovery from a state of a recording, to be cut off in its turn."""
+    return record(
+        recording.file_system,
+        partial(recover, name),
+        crashed(recording, cut),
+        acknowledged=recording.marks(cut.cut),
+        writeback=writeback,
+    )
+
+
+def spread_cuts(recording: Recording, count: int, seed: int) -> list[CrashState]:
+    """States to recover from, from the beginning of the log to its end."""
+    states = crash_states(recording, 20 * count, seed)
+    return states[:: max(1, len(states) // count)][:count]
