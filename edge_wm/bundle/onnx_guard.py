@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_wm.bundle import onnx_wire
 from edge_wm.bundle.graph_summary import GraphSummary, check_border
-from edge_wm.bundle.onnx_operators import ALLOWED, OPTIONAL_INPUTS, SHAPE_INPUTS, WHY_REFUSED
+from edge_wm.bundle.onnx_operators import ALLOWED, SHAPE_INPUTS, WHY_REFUSED, Node, misfit
 from edge_wm.bundle.onnx_wire import Span, WireReader
 from edge_wm.engines.engine import TensorSpec
 
@@ -43,6 +43,8 @@ _DTYPES = {
     22: ("int4", 4),
 }
 _FLOATS = frozenset({1, 10, 11, 16})
+_ATTRIBUTES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
+"""AttributeProto.AttributeType: the field that holds it."""
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -124,13 +126,14 @@ class _Guard:
         operator = domain = ""
         inputs: list[str] = []
         outputs: list[str] = []
+        attributes: dict[str, int | str] = {}
         for name, value in self._wire.fields(span, onnx_wire.NODE, "NodeProto"):
             if name == "op_type":
                 operator = self._wire.text(value)
             elif name == "domain":
                 domain = self._wire.text(value)
             elif name == "attribute":
-                self._attribute(value)
+                self._attribute(value, attributes)
             elif name == "input":
                 inputs.append(self._wire.text(value))
             elif name == "output":
@@ -145,9 +148,9 @@ class _Guard:
         if operator not in ALLOWED:
             reason = WHY_REFUSED.get(operator, "it is not on the list of allowed operators")
             raise self._wire.bad(f"uses operator {operator!r}: {reason}")
-        optional = OPTIONAL_INPUTS.get(operator, ())
-        if any(not label and index not in optional for index, label in enumerate(inputs)):
-            raise self._wire.bad(f"has a {operator} that lacks input {inputs.index('')}")
+        wrong = misfit(Node(operator, inputs, outputs, attributes))
+        if wrong is not None:
+            raise self._wire.bad(wrong)
         if operator == "Constant":
             self._stored.update(outputs)
         self._shape_inputs += [
@@ -157,10 +160,6 @@ class _Guard:
         ]
         if operator in ("Div", "Mod"):
             self._divisions.append(inputs)
-        if operator == "Dropout" and any(inputs[2:]):
-            raise self._wire.bad(
-                "has a Dropout that may be in training mode, which is random: export for inference"
-            )
         self._operators[operator] += 1
         if self._operators.total() > MAX_NODES:
             raise self._wire.bad(f"has more than {MAX_NODES} nodes")
@@ -201,19 +200,28 @@ class _Guard:
         if data_type and self._types.setdefault(label, data_type) != data_type:
             raise self._wire.bad(f"declares {label!r} with two data types")
 
-    def _attribute(self, span: Span) -> None:
-        label, integer = "", 0
+    def _attribute(self, span: Span, attributes: dict[str, int | str]) -> None:
+        """Check one attribute; add it to those of its node, of which those that are one integer or one text are kept."""
+        label, kind, content = "", 0, set[str]()
+        kept: int | str = 0
         for name, value in self._wire.fields(span, onnx_wire.ATTRIBUTE, "AttributeProto"):
             if name == "name":
                 label = self._wire.text(value)
-            elif name == "i":
-                integer = value
+            elif name == "type":
+                kind = value
             elif name in ("g", "graphs"):
                 raise self._wire.bad("has a node with a subgraph (If, Loop, Scan): unroll it when exporting")
-            elif name == "t":
+            elif name != "doc_string":
+                content.add(name)
+            if name == "t":
                 self._tensor(value)
-        if label == "batch_dims" and integer >= 1 << 63:
-            raise self._wire.bad("has a negative batch_dims, with which an engine reads beyond its tensors")
+            elif name in ("s", "i"):
+                kept = value if name == "i" else self._wire.text(value)
+        if label in attributes or not content <= {_ATTRIBUTES.get(kind)}:
+            raise self._wire.bad(
+                f"has a node whose attribute {label!r} is there twice, or is not what it says"
+            )
+        attributes[label] = kept
 
     def _initializer(self, span: Span) -> None:
         """Check one initialiser, and note what it is."""

@@ -6,6 +6,9 @@ line here, not an option.
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 _ONNX = """
 Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization
 BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu CenterCropPad Clip Concat Constant
@@ -57,7 +60,6 @@ OPTIONAL_INPUTS: dict[str, tuple[int, ...]] = {
     "GRU": (3, 4, 5),
     "Gemm": (2,),
     "LSTM": (3, 4, 5, 6, 7),
-    "LayerNormalization": (2,),
     "MatMulInteger": (2, 3),
     "Pad": (2, 3),
     "QLinearConv": (8,),
@@ -71,7 +73,8 @@ OPTIONAL_INPUTS: dict[str, tuple[int, ...]] = {
     "Trilu": (1,),
     **{name: (1,) for name in sorted(ALLOWED) if name.startswith("Reduce")},
 }
-"""The inputs, by number, that may be left out by an empty name.  Engines read others without looking whether they are there."""
+"""The inputs, by number, that may be left out by an empty name.  Engines read others without looking whether they are
+there, and ONNX Runtime the bias of LayerNormalization, too."""
 
 _SUBGRAPH = "its running time depends on data; unroll it when exporting"
 _RANDOM = "it is random, so golden vectors cannot hold it; pass noise in as an input"
@@ -93,3 +96,32 @@ WHY_REFUSED: dict[str, str] = {
     **dict.fromkeys(("NonZero", "Unique", "Compress", "NonMaxSuppression"), _DYNAMIC),
 }
 """The reason for the refusals that exporters meet most."""
+
+
+class Node(NamedTuple):
+    """One node: names of its tensors, and its attributes, of which those that are one integer or one text have a value."""
+
+    operator: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, int | str]
+
+
+_EQUATION = re.compile(r"[A-Za-z., ]*(->[A-Za-z. ]*)?")
+
+
+def misfit(node: Node) -> str | None:
+    """Why a node by itself is a reason to refuse a graph; None if it is not."""
+    optional = OPTIONAL_INPUTS.get(node.operator, ())
+    given = node.attributes
+    if any(not label and index not in optional for index, label in enumerate(node.inputs)):
+        return f"has a {node.operator} that lacks input {node.inputs.index('')}"
+    if int(given.get("batch_dims", 0)) >= 1 << 63:
+        return "has a negative batch_dims, with which an engine reads beyond its tensors"
+    if node.operator == "Dropout" and any(node.inputs[2:]):
+        return "has a Dropout that may be in training mode, which is random: export for inference"
+    if node.operator == "Split" and given.get("num_outputs", len(node.outputs)) != len(node.outputs):
+        return f"has a Split with {len(node.outputs)} outputs that says it has {given['num_outputs']}"
+    if node.operator == "Einsum" and not _EQUATION.fullmatch(str(given.get("equation", ""))):
+        return "has an Einsum whose equation is none"  # an engine reads some of them for ever
+    return None

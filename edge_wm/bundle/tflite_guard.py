@@ -12,9 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edge_wm.bundle import tflite_wire as wire
 from edge_wm.bundle.graph_summary import GraphSummary, check_border
-from edge_wm.bundle.tflite_operators import ALLOWED, ARITIES, SHAPE_INPUTS, WHY_REFUSED
+from edge_wm.bundle.tflite_operators import (
+    ALLOWED,
+    ARITIES,
+    AXIS_INPUTS,
+    COUNTS,
+    NEEDS_A_DIMENSION,
+    OTHER_TYPE,
+    SHAPE_INPUTS,
+    UNSCALED,
+    WHY_REFUSED,
+)
 from edge_wm.engines.engine import TensorSpec
 
 MAX_NODES = 20_000
@@ -43,11 +55,17 @@ _OPTIONAL_INPUT = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE
 """Operators that do without a bias, written as tensor -1."""
 
 
+_SMALL = {"int4", "int8", "uint8", "int16"}
+"""Integers that stand for other numbers, by a scale."""
+_SCALED = {*_SMALL, "int32", "int64"}
+_MAX_RANK = 8
+
+
 @dataclass(frozen=True, slots=True)
 class _Tensor:
     spec: TensorSpec
-    constant: bool
-    quantised: bool
+    stored: wire.Span | None
+    scaled: bool
 
 
 def check_graph(
@@ -132,20 +150,20 @@ class _Guard:
             raise self._bad(f"uses operator {name}{custom}: {reason}")
         return ALLOWED[number]
 
-    def _buffer(self, position: int) -> int:
-        """Check one buffer; return how many bytes it holds."""
+    def _buffer(self, position: int) -> wire.Span:
+        """Check one buffer; return where its bytes are."""
         buffer = self._file.table(position, wire.BUFFER, "Buffer")
         if buffer.get("offset", 0) or buffer.get("size", 0):
             raise self._bad("keeps a buffer outside of the flatbuffer")
-        size: int = buffer.get("data", (0, 0))[1]
-        return size
+        data: wire.Span = buffer.get("data", (0, 0))
+        return data
 
-    def _tensor(self, position: int, buffers: list[int]) -> _Tensor:
+    def _tensor(self, position: int, buffers: list[wire.Span]) -> _Tensor:
         tensor = self._file.table(position, wire.TENSOR, "Tensor")
         label = tensor.get("name", "")
         shape = self._file.integers(tensor.get("shape"))
         signature = self._file.integers(tensor.get("shape_signature"))
-        if len(shape) > 8 or any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
+        if len(shape) > _MAX_RANK or any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
             raise self._bad(f"tensor {label!r} has an impossible shape")
         if any(size < 0 for size in signature):
             raise self._bad(f"tensor {label!r} has a dynamic dimension; export with static shapes")
@@ -155,79 +173,136 @@ class _Guard:
             raise self._bad(f"tensor {label!r} remembers between calls; make it part of the latent state")
         dtype, bits = _DTYPES[tensor.get("type", 0)]
         stored = buffers[self._index(tensor.get("buffer", 0), len(buffers), "buffer")]
-        if stored:
+        if stored[1]:
             self._parameters += math.prod(shape)
-            if stored != (math.prod(shape) * bits + 7) // 8:
+            if stored[1] != (math.prod(shape) * bits + 7) // 8:
                 raise self._bad(f"tensor {label!r}: its data does not have the size of its shape {shape}")
             if self._parameters > MAX_PARAMETERS:
                 raise self._bad(f"stores more than {MAX_PARAMETERS} numbers")
-        scales = self._scales(tensor, label, shape, constant=stored > 0)
-        return _Tensor(TensorSpec(label, tuple(shape), dtype), stored > 0, scales > 0 and dtype != "float32")
+        scaled = self._scales(tensor, TensorSpec(label, tuple(shape), dtype), constant=stored[1] > 0)
+        return _Tensor(TensorSpec(label, tuple(shape), dtype), stored if stored[1] else None, scaled)
 
-    def _scales(self, tensor: dict[str, Any], label: str, shape: list[int], *, constant: bool) -> int:
-        """Check the quantisation of a tensor; return how many scales it has."""
+    def _scales(self, tensor: dict[str, Any], spec: TensorSpec, *, constant: bool) -> bool:
+        """Check the quantisation of a tensor; return whether its integers stand for other numbers."""
         if "quantization" not in tensor:
-            return 0
+            return False
         fields = self._file.table(tensor["quantization"], wire.QUANTIZATION, "QuantizationParameters")
-        count: int = fields.get("scale", (0, 0))[1]
+        scales = self._file.numbers("f", fields.get("scale"))
+        zeros = self._file.numbers("q", fields.get("zero_point"))
         axis = fields.get("quantized_dimension", 0)
-        per_channel = constant and 0 <= axis < len(shape) and count == shape[axis]
-        if fields.get("zero_point", (0, 0))[1] != count or not (count in (0, 1) or per_channel):
-            raise self._bad(f"tensor {label!r} has {count} scales, which do not fit it")
-        return count
+        per_channel = constant and 0 <= axis < len(spec.shape) and len(scales) == spec.shape[axis]
+        if len(zeros) != len(scales) or not (len(scales) in (0, 1) or per_channel):
+            raise self._bad(f"tensor {spec.name!r} has {len(scales)} scales, which do not fit it")
+        if spec.dtype not in _SCALED or not scales:
+            return False
+        limits = np.iinfo(spec.dtype if spec.dtype != "int4" else "int8")
+        if (
+            not all(0.0 < scale < math.inf for scale in scales)
+            or not limits.min <= min(zeros) <= max(zeros) <= limits.max
+        ):
+            raise self._bad(f"tensor {spec.name!r} has a scale or a zero point that is impossible")
+        return True
 
     def _follow(self, places: list[int], codes: list[str], enter: list[int], leave: list[int]) -> None:
         """Follow the operators: each reads only what is there, and writes what nobody else has."""
         if len(places) > MAX_NODES:
             raise self._bad(f"has more than {MAX_NODES} nodes")
-        ready = {index for index, tensor in enumerate(self._tensors) if tensor.constant}
+        ready = {index for index, tensor in enumerate(self._tensors) if tensor.stored}
         for index in enter:
             self._write(index, ready)
         for at in places:
             operator = self._file.table(at, wire.OPERATOR, "Operator")
             name = codes[self._index(operator.get("opcode_index", 0), len(codes), "operator code")]
-            self._options(operator, name)
-            sources = self._file.integers(operator.get("inputs"))
+            sources, leaves = (
+                self._file.integers(operator.get("inputs")),
+                self._indices(operator.get("outputs")),
+            )
             if name in _OPTIONAL_INPUT and len(sources) > 2:
                 sources = [*sources[:2], *(index for index in sources[2:] if index != -1)]
-            leaves = self._indices(operator.get("outputs"))
-            arity = ARITIES[name]
-            if len(sources) not in arity.inputs or len(leaves) not in arity.outputs:
-                raise self._bad(
-                    f"{name} has {len(sources)} inputs and {len(leaves)} outputs, which do not fit it"
-                )
-            self._refuse_computed_shapes(name, sources)
             for index in sources:
                 if self._index(index, len(self._tensors), "tensor") not in ready:
                     raise self._bad(f"{name} reads {self._tensors[index].spec.name!r} before it is written")
             for index in leaves:
                 self._write(index, ready)
+            arity = ARITIES[name]
+            if len(sources) not in arity.inputs or len(leaves) not in arity.outputs:
+                raise self._bad(
+                    f"{name} has {len(sources)} inputs and {len(leaves)} outputs, which do not fit it"
+                )
+            self._options(operator, name, {"inputs": len(sources), "outputs": len(leaves)})
+            self._shapes(name, [self._tensors[index] for index in sources])
+            self._types(
+                name, [self._tensors[index] for index in sources], [self._tensors[index] for index in leaves]
+            )
             self._operators[name] += 1
         for index in leave:
             if index not in ready:
                 raise self._bad(f"output {self._tensors[index].spec.name!r} is never written")
 
-    def _refuse_computed_shapes(self, name: str, sources: list[int]) -> None:
+    def _shapes(self, name: str, sources: list[_Tensor]) -> None:
+        """Whatever decides the shape of a result must be stored, and sensible."""
         for place in SHAPE_INPUTS.get(name, ()):
-            if place < len(sources):
-                tensor = self._tensors[self._index(sources[place], len(self._tensors), "tensor")]
-                if not tensor.constant:
-                    raise self._bad(
-                        f"has a shape that depends on data: {name} takes {tensor.spec.name!r}, which is computed;"
-                        " export with static shapes"
-                    )
+            tensor = sources[place] if place < len(sources) else None
+            if tensor is None:
+                continue
+            if tensor.stored is None:
+                raise self._bad(
+                    f"has a shape that depends on data: {name} takes {tensor.spec.name!r}, which is computed; export"
+                    " with static shapes"
+                )
+            if name != "SPLIT_V" and max(tensor.spec.shape, default=1) > _MAX_RANK:
+                raise self._bad(f"{name} takes a shape of more than {_MAX_RANK} dimensions")
+        if name in AXIS_INPUTS:
+            which, whose = (sources[place] for place in AXIS_INPUTS[name])
+            rank, axis = len(whose.spec.shape), self._stored(which)
+            if not all(-rank <= number < rank for number in axis):
+                raise self._bad(f"{name} takes axis {axis} of {whose.spec}")
+        if name in NEEDS_A_DIMENSION and not sources[0].spec.shape:
+            raise self._bad(f"{name} takes {sources[0].spec}, which has no dimension")
+
+    def _stored(self, tensor: _Tensor) -> list[int]:
+        """The integers of a stored tensor."""
+        assert tensor.stored is not None
+        if tensor.spec.dtype not in ("int32", "int64"):
+            raise self._bad(f"{tensor.spec} should hold int32")
+        return [int(number) for number in np.frombuffer(self._file.raw(tensor.stored), tensor.spec.dtype)]
+
+    def _types(self, name: str, sources: list[_Tensor], leaves: list[_Tensor]) -> None:
+        """Integers that stand for other numbers must say for which, and not become others on the way."""
+        if name in UNSCALED:
+            return
+        inner = [tensor for place, tensor in enumerate(sources) if place not in SHAPE_INPUTS.get(name, ())]
+        for tensor in (*inner, *leaves):
+            if tensor.spec.dtype in _SMALL and not tensor.scaled:
+                raise self._bad(f"{name} takes or gives {tensor.spec}, which has no scale")
+        if (
+            inner
+            and inner[0].spec.dtype in _SMALL
+            and name not in OTHER_TYPE
+            and leaves[0].spec.dtype != inner[0].spec.dtype
+        ):
+            raise self._bad(f"{name} makes {leaves[0].spec} of {inner[0].spec}")
 
     def _write(self, index: int, ready: set[int]) -> None:
         if index in ready:
             raise self._bad(f"writes {self._tensors[index].spec.name!r} twice")
         ready.add(index)
 
-    def _options(self, operator: dict[str, Any], name: str) -> None:
+    def _options(self, operator: dict[str, Any], name: str, counts: dict[str, int]) -> None:
         strange = ("custom_options", "intermediates", "mutating_variable_inputs")
         if any(operator.get(field, (0, 0))[1] for field in strange) or any(
             operator.get(f"large_custom_options_{part}", 0) for part in ("offset", "size")
         ):
             raise self._bad(f"{name} has options that TFLite's own operators do not have")
+        kind, counted = COUNTS.get(name, (0, ""))
+        if counted:
+            told = 0
+            if operator.get("options_type", 0) == kind and "options" in operator:
+                told = self._file.table(operator["options"], wire.COUNTED, f"{name}'s options").get(
+                    "count", 0
+                )
+            if told != counts[counted]:
+                raise self._bad(f"{name} has {counts[counted]} {counted} and says that it has {told}")
         if "options" not in operator:
             return
         if operator.get("options_type", 0) in _SHAPE_OPTIONS:
@@ -246,7 +321,11 @@ class _Guard:
                 raise self._bad(f"its signature names {kind} {name!r} twice, or names what is none")
             left.remove(index)
             tensor = self._tensors[index]
-            dtype = "float32" if tensor.quantised else tensor.spec.dtype
+            dtype = "float32" if tensor.scaled else tensor.spec.dtype
+            if not tensor.spec.shape:
+                raise self._bad(
+                    f"{kind} {name!r} has no dimension, which engines for TFLite do not hand over: make it [1]"
+                )
             named[name] = TensorSpec(name, tensor.spec.shape, dtype)
         if left:
             raise self._bad(f"its signature has no name for {kind} {self._tensors[left[0]].spec.name!r}")

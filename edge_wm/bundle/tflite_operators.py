@@ -85,6 +85,27 @@ SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
 """The inputs, by number, whose values decide the shape of the result.  They must be stored: then every tick needs the
 time and the memory that the first one needed."""
 
+AXIS_INPUTS = {"SPLIT": (0, 1), "SPLIT_V": (2, 0)}
+"""Which input is an axis of which other one, where engines do not look whether it is."""
+COUNTS = {
+    "SPLIT": (35, "outputs"),
+    "SPLIT_V": (79, "outputs"),
+    "UNPACK": (64, "outputs"),
+    "PACK": (59, "inputs"),
+}
+"""Options (BuiltinOptions) whose first number must be how many inputs or outputs there are, again unseen by engines."""
+NEEDS_A_DIMENSION = frozenset({"LOG_SOFTMAX", "SOFTMAX"})
+UNSCALED = frozenset(
+    "BATCH_TO_SPACE_ND BROADCAST_TO CAST CONCATENATION DEPTH_TO_SPACE DYNAMIC_UPDATE_SLICE EXPAND_DIMS FILL FLOOR_DIV FLOOR_MOD"
+    " GATHER GATHER_ND MIRROR_PAD ONE_HOT PACK PAD PADV2 RESHAPE REVERSE_V2 SCATTER_ND SELECT SELECT_V2 SLICE SPACE_TO_BATCH_ND"
+    " SPACE_TO_DEPTH SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK ZEROS_LIKE".split()
+)
+"""Operators that take small integers as they are.  All others compute with their scales."""
+OTHER_TYPE = frozenset(
+    "ARG_MAX ARG_MIN CAST DEQUANTIZE EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL NOT_EQUAL QUANTIZE".split()
+)
+"""Operators whose result is not of the type of their first input."""
+
 _CUSTOM = "only TFLite's own operators are known here: convert without custom and Flex operators"
 _SUBGRAPH = "its running time depends on data; unroll it when exporting"
 _RANDOM = "it is random, so golden vectors cannot hold it; pass noise in as an input"

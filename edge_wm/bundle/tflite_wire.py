@@ -99,6 +99,8 @@ SIGNATURE = (
     Field("subgraph_index", "I"),
 )
 TENSOR_MAP = (Field("name", "text"), Field("tensor_index", "I"))
+COUNTED = (Field("count", "i"), Field("axis", "i"))
+"""The options of SPLIT, SPLIT_V, PACK and UNPACK."""
 NEW_SHAPE = (Field("new_shape", "*i"),)
 """The options of RESHAPE and SQUEEZE; all other options that a bundle may use are numbers."""
 
@@ -134,10 +136,17 @@ class FlatReader:
 
     def integers(self, span: Span | None) -> list[int]:
         """The elements of a vector of int32."""
-        if span is None:
-            return []
+        return self.numbers("i", span)
+
+    def numbers(self, code: str, span: Span | None) -> list[Any]:
+        """The elements of a vector, of this ``struct`` code."""
+        start, count = span or (0, 0)
+        return list(struct.unpack_from(f"<{count}{code}", self._data, start))
+
+    def raw(self, span: Span) -> bytes:
+        """The bytes of a vector of them."""
         start, count = span
-        return list(struct.unpack_from(f"<{count}i", self._data, start))
+        return self._data[start : start + count]
 
     def bad(self, fact: str) -> BadInput:
         """The refusal of this file, for the caller to raise."""

@@ -136,7 +136,7 @@ class Pilot:
         seed: int = 0,
     ) -> None:
         self.robot = robot
-        self._clock, self._seed = clock, seed
+        self._clock, self._seed, self._asked = clock, seed, execution
         self._supervisor = Supervisor(SupervisorConfig.from_robot(robot), robot.rates.tick_s)
         self._driven_by = prepared(robot, load_bundle(bundle), clock, execution=execution, seed=seed)
         self._driving = False
@@ -161,18 +161,17 @@ class Pilot:
         """Why the CPU runs it though an accelerator was asked for; None where that is not so."""
         return self._driven_by.fell_back
 
-    def prepare(self, bundle: Path, *, execution: Execution | None = None) -> Prepared:
+    def prepare(self, bundle: Path) -> Prepared:
         """Load another model and rehearse it, while the robot stands: it takes a second or more.
 
         Args:
-            bundle: directory of the model.
-            execution: how to run it, as for the first one.
+            bundle: directory of the model; it is run as was asked for the first one.
 
         Raises:
             BadInput: the bundle cannot be used, or not by this robot; the pilot drives on by the model it has.
         """
         self._refuse_while_driving()
-        other = prepared(self.robot, load_bundle(bundle), self._clock, execution=execution, seed=self._seed)
+        other = prepared(self.robot, load_bundle(bundle), self._clock, execution=self._asked, seed=self._seed)
         other.rehearse(self._clock)
         return other
 

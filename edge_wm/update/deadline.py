@@ -28,12 +28,13 @@ class Deadline:
     Attributes:
         at: on that clock.
         gap_s: the longest that one read may wait.
+        connect_s: the longest that one of a server's addresses may take to be connected.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.at = float("inf")
-        self.gap_s = float("inf")
+        self.gap_s = self.connect_s = float("inf")
 
     @property
     def passed(self) -> bool:
@@ -79,7 +80,7 @@ def pools_that_end(deadline: Deadline) -> tuple[Pools, Callable[[], ssl.SSLConte
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             line = Plain(family, kind, protocol)
             try:
-                line.settimeout(deadline.wait_s())
+                line.settimeout(min(deadline.wait_s(), deadline.connect_s))
                 line.connect(address)
             except OSError as error:
                 line.close()
@@ -110,16 +111,24 @@ def pools_that_end(deadline: Deadline) -> tuple[Pools, Callable[[], ssl.SSLConte
     return {"http": HttpPool, "https": HttpsPool}, tls
 
 
-def through_proxy(proxy: str, pools: Pools, context: ssl.SSLContext | None) -> urllib3.PoolManager:
-    """Connections through a proxy, as the environment names it: ``http://user:password@host:port``, or less of that.
+def connections(proxy: str | None, pools: Pools, context: ssl.SSLContext | None) -> urllib3.PoolManager:
+    """What makes and keeps connections.
+
+    Args:
+        proxy: as the environment names it: ``http://user:password@host:port``, or less of that; None for no proxy.
+        pools: see ``pools_that_end``.
+        context: for TLS.
 
     Raises:
         urllib3.exceptions.HTTPError, ValueError: that is no proxy.
     """
-    address = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
-    headers = urllib3.make_headers(proxy_basic_auth=address.auth) if address.auth else None
-    manager = urllib3.ProxyManager(
-        address._replace(auth=None).url, proxy_headers=headers, proxy_ssl_context=context, ssl_context=context
-    )
+    if proxy is None:
+        manager = urllib3.PoolManager(ssl_context=context)
+    else:
+        at = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        login = urllib3.make_headers(proxy_basic_auth=at.auth) if at.auth else None
+        manager = urllib3.ProxyManager(
+            at._replace(auth=None).url, proxy_headers=login, proxy_ssl_context=context, ssl_context=context
+        )
     manager.pool_classes_by_scheme = pools
     return manager

@@ -26,13 +26,16 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from edge_wm import __version__
 from edge_wm.errors import one_line
-from edge_wm.update.deadline import Deadline, pools_that_end, through_proxy
+from edge_wm.update.deadline import Deadline, connections, pools_that_end
 from edge_wm.update.folder_file import open_folder_file, read_chunks
 
 CHUNK_BYTES = 64 << 10
 MAX_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
 SCHEMES = ("http", "https", "file")
+CLOSED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+"""Errors of a connection that its server has closed."""
+
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"edge-wm/{__version__}"}
 
 
@@ -127,9 +130,10 @@ class RobotFetcher(FetcherInterface):
             DownloadError: it cannot be reached, takes too long, or says what it should not.
         """
         until = self.time_limit() if until is None else until
-        if urlsplit(url).scheme not in SCHEMES:
+        scheme = url.partition(":")[0].lower()
+        if scheme not in SCHEMES:
             raise DownloadError(f"{url}: is none of {', '.join(SCHEMES)}")
-        if urlsplit(url).scheme == "file":
+        if scheme == "file":
             with open_folder_file(url) as file:
                 file.seek(start)
                 yield Answer(start, self._paced(url, read_chunks(file, CHUNK_BYTES), until))
@@ -190,8 +194,8 @@ class RobotFetcher(FetcherInterface):
         """What one server answers.  A connection that it closed since it was last used is made anew."""
         limits = self.limits
         self._deadline.at = min(until, self._clock() + limits.connect_s + limits.gap_s)
+        self._deadline.gap_s, self._deadline.connect_s = limits.gap_s, limits.connect_s
         for second in (False, True):
-            self._deadline.gap_s = limits.gap_s
             try:
                 return self._pool(url).request(
                     "GET",
@@ -207,7 +211,7 @@ class RobotFetcher(FetcherInterface):
                 cause = _cause(error)
                 if self._deadline.passed or isinstance(cause, TimeoutError):
                     raise SlowRetrievalError(f"{url}: no answer in time") from None
-                if second or not isinstance(cause, ConnectionError):
+                if second or not isinstance(cause, CLOSED):
                     raise DownloadError(f"{url}: cannot be reached: {_said(cause)}") from None
         raise AssertionError("unreachable")
 
@@ -233,15 +237,8 @@ class RobotFetcher(FetcherInterface):
         key = parts.scheme, proxy
         if key not in self._pools:
             secured = parts.scheme == "https" or (proxy or "").startswith("https:")
-            self._pools[key] = self._new_pool(proxy, self._tls() if secured else None)
+            self._pools[key] = connections(proxy, self._classes, self._tls() if secured else None)
         return self._pools[key]
-
-    def _new_pool(self, proxy: str | None, context: ssl.SSLContext | None) -> urllib3.PoolManager:
-        if proxy is not None:
-            return through_proxy(proxy, self._classes, context)
-        pool = urllib3.PoolManager(ssl_context=context)
-        pool.pool_classes_by_scheme = self._classes
-        return pool
 
 
 def what_to_do(error: DownloadError) -> str:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 
@@ -25,9 +25,9 @@ def open_folder_file(url: str) -> Iterator[BinaryIO]:
         DownloadHTTPError: there is none, status 404.
         DownloadError: it is something else, or cannot be read.
     """
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc not in ("", "localhost"):
+    host, slash, path = url.partition("://")[2].partition("/")
+    path = unquote(slash + path)
+    if host not in ("", "localhost"):
         raise DownloadError(f"{url}: names another host: begin it with file:///")
     try:
         # Looked at before it is opened: to open a device can be to set it off.

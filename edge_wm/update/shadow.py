@@ -34,12 +34,12 @@ class ShadowCriteria(Struct, frozen=True, forbid_unknown_fields=True):
     """What a shadow must show: ``[shadow]`` of ``update.toml``.
 
     Attributes:
-        ticks: in which it is asked for a plan.
+        ticks: in which it is asked for a plan, of one process that drives: some robots' drives are short.
         min_planned_share: of these, in which it must have one.
         patience_s: driving without a tick that it took, after which it is given up.
     """
 
-    ticks: Annotated[int, Meta(ge=1, le=100_000)] = 300
+    ticks: Annotated[int, Meta(ge=1, le=100_000)] = 60
     min_planned_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.98
     patience_s: Annotated[float, Meta(gt=0.0, le=86400.0)] = 120.0
 

@@ -352,7 +352,7 @@ ATTACKS = (
         "a release with a file in the place of a folder",
         "refused",
         released(renamed("golden.npz/x")),
-        "golden.npz",
+        "in the place of a folder",
     ),
     _signed(
         "a zstd bomb", "not unpacked beyond the signed size", released(packed=_zstd_bomb), "does not give"

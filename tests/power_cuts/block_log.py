@@ -1,4 +1,7 @@
-"""What a disk was told, in order: the blocks written, when it had to make them last, and what was promised meanwhile."""
+"""What a disk was told, in order: what was written, when it had to be made to last, and what was promised meanwhile.
+
+A disk is one object; on the weakest file system (``weakest.py``) each file and each folder is one, and is flushed by itself.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,21 @@ from msgspec import Struct
 
 
 class Write(Struct, frozen=True, tag=True, array_like=True):
-    """Bytes written at an offset of the disk."""
+    """Bytes written at an offset of an object; with a ``name``, see ``weakest.py``."""
 
     offset: int
     data: bytes
+    object: int = 0
+    name: str = ""
 
 
 class Flush(Struct, frozen=True, tag=True, array_like=True):
-    """All that was written before is on the disk.  A forced write (FUA) is a write and a flush: a loop device makes it so."""
+    """All that was written to the object before lasts.
+
+    A forced write to a disk (FUA) is a write and a flush: a loop device makes it so.
+    """
+
+    object: int = 0
 
 
 class Mark(Struct, frozen=True, tag=True, array_like=True):

@@ -25,7 +25,7 @@ from msgspec import Struct
 from tests.power_cuts import private
 from tests.power_cuts.block_log import Recording
 from tests.power_cuts.crash_states import CrashState, Loss, crash_states, crashed
-from tests.power_cuts.file_systems import mounted, write_image
+from tests.power_cuts.file_systems import restored
 from tests.power_cuts.own_process import ProcessFailed, call_in_own_process
 
 Check = Callable[[Path, tuple[str, ...]], None]
@@ -137,12 +137,10 @@ def check_states(folder: Path, case: Case, states: list[CrashState]) -> list[Ver
 
 def check_state(recording: Recording, state: CrashState, check: str) -> str | None:
     """Make the disk of a state, mount it, check it in a fresh process.  What did not hold; None if all did."""
-    disk = private.SCRATCH / "disk"
-    write_image(crashed(recording, state), disk)
     module, name, *arguments = check.split(":")
     call = getattr(import_module(module), name)
     try:
-        with mounted(recording.file_system, disk) as where:
+        with restored(recording.file_system, crashed(recording, state)) as where:
             call_in_own_process(call, *arguments, where, recording.marks(state.cut), timeout_s=TIMEOUT_S)
     except ProcessFailed as failure:
         return str(failure)

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from tests.power_cuts.block_log import Entry, Flush, Image, Mark, Recording, Write
 from tests.power_cuts.file_systems import FILE_SYSTEMS
+from tests.power_cuts.weakest import PAGE, WEAKEST, Tree
 
 Loss = Literal["nothing", "everything", "newest", "oldest", "some", "sectors"]
 """What is lost of what was not flushed."""
@@ -79,17 +80,20 @@ def _candidates(log: tuple[Entry, ...], random: Random, tries: int) -> Iterator[
 
 def crashed(recording: Recording, state: CrashState) -> Image:
     """The disk after the power cut."""
-    flushed, kept = surviving(recording, state)
-    durable = [entry for entry in recording.log[:flushed] if isinstance(entry, Write)]
+    durable, kept = _surviving(recording, state)
     return Image(recording.start.size, (*recording.start.content, *durable, *kept))
 
 
-def surviving(recording: Recording, state: CrashState) -> tuple[int, list[Write]]:
-    """How many entries of the log the last flush made last, and what was kept of the writes after it."""
-    log = recording.log
-    flushed = next((at for at in range(state.cut, 0, -1) if isinstance(log[at - 1], Flush)), 0)
-    pending = [entry for entry in log[flushed : state.cut] if isinstance(entry, Write)]
-    return flushed, _kept(pending, state, FILE_SYSTEMS[recording.file_system].sector)
+def _surviving(recording: Recording, state: CrashState) -> tuple[list[Write], list[Write]]:
+    """What the flushes before the cut made last, and what was kept of the rest."""
+    log = recording.log[: state.cut]
+    flushed = {entry.object: at for at, entry in enumerate(log) if isinstance(entry, Flush)}
+    durable, pending = [], []
+    for at, entry in enumerate(log):
+        if isinstance(entry, Write):
+            (durable if at < flushed.get(entry.object, 0) else pending).append(entry)
+    weakest = recording.file_system == WEAKEST
+    return durable, _kept(pending, state, PAGE if weakest else FILE_SYSTEMS[recording.file_system].sector)
 
 
 def _kept(pending: list[Write], state: CrashState, sector: int) -> list[Write]:
@@ -111,12 +115,15 @@ def _kept(pending: list[Write], state: CrashState, sector: int) -> list[Write]:
 
 def _torn(write: Write, sector: int, random: Random) -> Iterator[Write]:
     """Half of the writes whole, a quarter up to some sector, a quarter some sectors of."""
+    if write.name:
+        yield write
+        return
     how = random.random()
     starts = range(0, len(write.data), sector)
     end = random.randrange(len(starts)) if 0.5 <= how < 0.75 else len(starts)
     for at in starts[:end]:
         if how < 0.75 or random.random() < 0.5:
-            yield Write(write.offset + at, write.data[at : at + sector])
+            yield Write(write.offset + at, write.data[at : at + sector], write.object)
 
 
 class Identities:
@@ -126,6 +133,8 @@ class Identities:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
+        if recording.file_system == WEAKEST:
+            return
         # What each sector was from which entry on, and the sum of all sectors after each entry.
         self.history: dict[int, list[tuple[int, int]]] = {}
         self.sums = [0]
@@ -144,13 +153,18 @@ class Identities:
 
     def of(self, state: CrashState) -> tuple[int, int]:
         """Equal for states that nobody could tell apart."""
-        flushed, kept = surviving(self.recording, state)
+        log = self.recording.log
+        promised = len(self.recording.marks(state.cut))
+        if self.recording.file_system == WEAKEST:
+            return hash(tuple(sorted(Tree(crashed(self.recording, state)).contents().items()))), promised
+        flushed = next((at for at in range(state.cut, 0, -1) if isinstance(log[at - 1], Flush)), 0)
         now = self.sums[flushed]
+        _, kept = _surviving(self.recording, state)
         for sector, digest in {s: d for write in kept for s, d in self._digests(write)}.items():
             history = self.history[sector]
             before = history[bisect_right(history, flushed, key=lambda change: change[0]) - 1]
             now ^= before[1] ^ digest
-        return now, len(self.recording.marks(state.cut))
+        return now, promised
 
     def _digests(self, write: Write) -> Iterator[tuple[int, int]]:
         for at in range(0, len(write.data), self.SECTOR):

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from tests.power_cuts.block_log import Image, Write
 from tests.power_cuts.private import SCRATCH, run
+from tests.power_cuts.weakest import WEAKEST, Tree
 
 MIB = 1 << 20
 PIECE = 64 * 1024
@@ -58,31 +60,42 @@ FILE_SYSTEMS = {
 
 def missing(file_system: str) -> str | None:
     """Why this file system cannot be tested here, in one line; None if it can."""
-    tried = FILE_SYSTEMS[file_system]
+    return _missing_server() or (_missing_disk(FILE_SYSTEMS[file_system]) if file_system != WEAKEST else None)
+
+
+def _missing_server() -> str | None:
     if os.geteuid() != 0:
         return "power cuts need root: they mount file systems"
-    if not Path("/dev/fuse").exists() or not Path("/dev/loop-control").exists():
-        return "power cuts need /dev/fuse and /dev/loop-control"
+    if not Path("/dev/fuse").exists():
+        return "power cuts need /dev/fuse"
     if importlib.util.find_spec("mfusepy") is None:
         return "power cuts need mfusepy: run  pip install mfusepy"
     try:
         importlib.import_module("mfusepy")
     except OSError as error:
         return f"power cuts need libfuse ({error}): run  sudo apt install libfuse3-3"
-    if shutil.which(tried.make[0]) is None:
-        return f"no {tried.make[0]}: run  sudo apt install {tried.package}"
-    if not any(line.split()[-1] == tried.type for line in Path("/proc/filesystems").read_text().splitlines()):
-        return f"this kernel has no {tried.type}"
-    if tried.type == "btrfs" and tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 7):
-        return "power cuts on btrfs need Linux 6.7: older ones take two copies of a disk for one"
     mount = subprocess.run(
         ["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(SCRATCH)], capture_output=True, check=False
     )
     return "power cuts need the right to mount: not in this container" if mount.returncode else None
 
 
+def _missing_disk(tried: FileSystem) -> str | None:
+    if not Path("/dev/loop-control").exists():
+        return "power cuts need /dev/loop-control"
+    if shutil.which(tried.make[0]) is None:
+        return f"no {tried.make[0]}: run  sudo apt install {tried.package}"
+    if not any(line.split()[-1] == tried.type for line in Path("/proc/filesystems").read_text().splitlines()):
+        return f"this kernel has no {tried.type}"
+    if tried.type == "btrfs" and tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 7):
+        return "power cuts on btrfs need Linux 6.7: older ones take two copies of a disk for one"
+    return None
+
+
 def new_image(file_system: str) -> Image:
     """A freshly made file system.  Within ``private.enter``."""
+    if file_system == WEAKEST:
+        return Image(0, ())
     made = FILE_SYSTEMS[file_system]
     file = SCRATCH / "new"
     with file.open("wb") as empty:
@@ -120,6 +133,20 @@ def write_image(image: Image, file: Path) -> None:
             os.pwrite(descriptor, piece.data, piece.offset)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def restored(file_system: str, image: Image) -> Iterator[Path]:
+    """What a disk holds, mounted as by :func:`mounted`."""
+    if file_system == WEAKEST:
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+            Tree(image).write(Path(folder))
+            yield Path(folder)
+    else:
+        disk = SCRATCH / "disk"
+        write_image(image, disk)
+        with mounted(file_system, disk) as where:
+            yield where
 
 
 @contextmanager

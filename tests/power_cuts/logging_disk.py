@@ -19,8 +19,11 @@ from typing import Any
 import mfusepy
 import msgspec
 
-from tests.power_cuts.block_log import Entry, Flush, Mark, Write
-from tests.power_cuts.private import allocate_without_writeback, die_with_parent
+from tests.power_cuts import private
+from tests.power_cuts.block_log import Entry, Flush, Image, Mark, Write
+from tests.power_cuts.file_systems import write_image
+from tests.power_cuts.logging_files import LoggingFiles
+from tests.power_cuts.weakest import WEAKEST
 
 
 class LoggingDisk(mfusepy.Operations):
@@ -63,9 +66,15 @@ class LoggingDisk(mfusepy.Operations):
         return 0
 
 
-def serve(image: Path, where: Path) -> None:
-    """Be that file system until it is unmounted."""
-    die_with_parent()
-    allocate_without_writeback()
-    # One thread: what it is told comes in the order in which the loop device says it.
-    mfusepy.FUSE(LoggingDisk(image), str(where), foreground=True, nothreads=True)
+def serve(file_system: str, start: Image, where: Path) -> None:
+    """Be the disk of a file system, or the weakest one, until nobody needs it."""
+    private.die_with_parent()
+    private.allocate_without_writeback()
+    if file_system == WEAKEST:
+        served: mfusepy.Operations = LoggingFiles(start)
+    else:
+        image = private.SCRATCH / "start"
+        write_image(start, image)
+        served = LoggingDisk(image)
+    # One thread: what it is told comes in the order in which it is said.
+    mfusepy.FUSE(served, str(where), foreground=True, nothreads=True, hard_remove=True)

@@ -18,6 +18,7 @@ from tests.power_cuts.file_systems import mounted, new_image, read_image, write_
 from tests.power_cuts.logging_disk import serve
 from tests.power_cuts.own_process import call_in_own_process
 from tests.power_cuts.private import SCRATCH
+from tests.power_cuts.weakest import WEAKEST, Tree, read_tree
 from tests.power_cuts.writeback import Writeback, write_back
 
 
@@ -93,13 +94,11 @@ def _record(
 ) -> Recording:
     private.enter()
     start = start or new_image(file_system)
-    disk = SCRATCH / "start"
-    write_image(start, disk)
-    with _logging(disk) as logging, mounted(file_system, logging / "disk") as where:
+    log = SCRATCH / "log"
+    with _logging(file_system, start) as logging, _mounted(file_system, logging) as where:
         mark = Marker(logging / "mark")
         call_in_own_process(_flow, file_system, flow, where, mark, writeback, timeout_s=timeout_s)
         private.run("sync", "--file-system", str(where))
-        log = SCRATCH / "log"
         Marker(logging / "save")(str(log))
     told = msgspec.msgpack.decode(log.read_bytes(), type=tuple[Entry, ...])
     return Recording(file_system, start, told, acknowledged)
@@ -112,6 +111,13 @@ def _flow(file_system: str, flow: Flow, where: Path, mark: Marker, writeback: Wr
 
 def _prepare(file_system: str, flow: Flow, start: Image | None, timeout_s: float) -> Image:
     private.enter()
+    where: Path
+    if file_system == WEAKEST:
+        where = SCRATCH / "files"
+        where.mkdir()
+        Tree(start or new_image(file_system)).write(where)
+        call_in_own_process(flow, where, Marker(Path(os.devnull)), timeout_s=timeout_s)
+        return read_tree(where)
     disk = SCRATCH / "start"
     write_image(start or new_image(file_system), disk)
     with mounted(file_system, disk) as where:
@@ -120,15 +126,24 @@ def _prepare(file_system: str, flow: Flow, start: Image | None, timeout_s: float
 
 
 @contextmanager
-def _logging(image: Path) -> Iterator[Path]:
-    """Start the disk that remembers, see ``logging_disk.py``."""
+def _mounted(file_system: str, logging: Path) -> Iterator[Path]:
+    if file_system == WEAKEST:
+        yield logging / "files"
+    else:
+        with mounted(file_system, logging / "disk") as where:
+            yield where
+
+
+@contextmanager
+def _logging(file_system: str, start: Image) -> Iterator[Path]:
+    """Start the server that remembers, see ``logging_disk.py``."""
     where = SCRATCH / "logging"
     where.mkdir()
-    server = get_context("spawn").Process(target=serve, args=(image, where))
+    server = get_context("spawn").Process(target=serve, args=(file_system, start, where))
     server.start()
     try:
         deadline = time.monotonic() + 30.0
-        while not (where / "disk").exists():
+        while not (where / "mark").exists():
             if not server.is_alive() or time.monotonic() > deadline:
                 raise OSError("the FUSE disk did not start")
             time.sleep(0.01)
