@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    SlowRetrievalError,
+)
 
 from edge_wm.errors import BadInput, one_line
 from edge_wm.update.fetcher import RobotFetcher, what_to_do
@@ -15,7 +21,8 @@ from edge_wm.update.fetcher import RobotFetcher, what_to_do
 MAX_CUTS = 8
 """So often a connection may break in a download before it is given up until the next one."""
 
-RANGE_NOT_SATISFIABLE = 416
+FINAL = (DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError)
+"""Errors after which it is not asked again at once."""
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full: make room",
@@ -79,14 +86,14 @@ def _complete(
         try:
             pieced = _receive(fetcher, url, part, here, size, until, progress) > 0
         except DownloadError as error:
-            if here and isinstance(error, DownloadHTTPError) and error.status_code == RANGE_NOT_SATISFIABLE:
-                part.unlink()  # the server's file is shorter than what is here: it is another one
-                continue
             cuts += 1
-            final = isinstance(error, (DownloadHTTPError, SlowRetrievalError)) or cuts > MAX_CUTS
+            if here and cuts <= MAX_CUTS and _is_another_file(error):
+                part.unlink()
+                continue
+            final = isinstance(error, FINAL) or cuts > MAX_CUTS
             if final or _size(part) <= here:
                 raise BadInput(
-                    f"{one_line(str(error))}: {what_to_do(error)}; what is here stays, and the robot keeps its model"
+                    f"{one_line(str(error))}: {what_to_do(error)} what is here stays, and the robot keeps its model"
                 ) from None
     progress(here)
     return pieced
@@ -108,15 +115,20 @@ def _receive(
         here = answer.start
         for chunk in answer.chunks:
             if here + len(chunk) > size:
-                raise BadInput(
-                    f"{url}: is larger than the {size} bytes that were signed: publish it again; the robot keeps its model"
-                )
+                raise DownloadLengthMismatchError(f"{url}: is larger than the {size} bytes that were signed")
             file.write(chunk)
             here += len(chunk)
             progress(here)
     if here < size:
         raise DownloadError(f"{url}: ended after {here} of {size} bytes")
     return answer.start
+
+
+def _is_another_file(error: DownloadError) -> bool:
+    """Whether what the server has cannot be the rest of what is here: it ends before, or goes on for too long."""
+    if isinstance(error, DownloadHTTPError):
+        return error.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    return isinstance(error, DownloadLengthMismatchError)
 
 
 def _size(part: Path) -> int:

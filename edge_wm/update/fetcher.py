@@ -242,15 +242,15 @@ class RobotFetcher(FetcherInterface):
 
 
 def what_to_do(error: DownloadError) -> str:
-    """What a person can do about an error of the fetcher's, as the end of a line."""
+    """What a person can do about an error of the fetcher's; more may follow on the same line."""
     if isinstance(error, SlowRetrievalError):
-        return "the network is too slow, or somebody holds the update up: try again later"
+        return "the network is too slow, or somebody holds the update up: try again later;"
     if isinstance(error, DownloadHTTPError):
         if error.status_code >= 500 or error.status_code == 429:
-            return "the server has a fault or is busy: try again later"
+            return "the server has a fault or is busy: try again later;"
         return "is the address right, and all of the repository there?"
     if isinstance(error, DownloadLengthMismatchError):
-        return "that is not what was signed"
+        return "that is not what was signed;"
     return "is there a network, and is the address right?"
 
 

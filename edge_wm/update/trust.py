@@ -12,25 +12,25 @@ were replaced no version of the publisher's would ever be believed.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tuf.api import exceptions
 from tuf.api.metadata import TOP_LEVEL_ROLE_NAMES, Metadata, Root, Snapshot, Targets, Timestamp
-from tuf.ngclient import Updater
 
-from edge_wm.errors import BadInput, one_line
-from edge_wm.update.fetcher import RobotFetcher, what_to_do
+from edge_wm.errors import BadInput
+from edge_wm.update.fetcher import RobotFetcher
 from edge_wm.update.release import MAX_CHANNEL_BYTES, Channel, channel_target, decode_channel
+from edge_wm.update.tuf_client import KEEPS, explained, read_metadata, said, tuf_client
 
 TOP_LEVEL = (Timestamp.type, Snapshot.type, Targets.type)
-KEEPS = "the robot keeps its model"
+MAX_VERSION = 1 << 53
+"""Of metadata: what the store, and JSON elsewhere, can hold.  No publisher comes near it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class TrustedRepository:
         now: the time, which counts for what has expired.
 
     Attributes:
-        state: what is trusted now.  Nothing may be done with what this object says before that is kept.
+        state: what is trusted now.  Nothing may be done with what this object says before that is kept; of a look that
+            failed, too.
     """
 
     def __init__(
@@ -96,7 +97,10 @@ class TrustedRepository:
         self.state = state
 
     def refresh(self, robot_kind: str) -> None:
-        """Fetch the metadata that is new, and believe it or not; if not, ``state`` is what it was.
+        """Fetch the metadata that is new, and believe it or not.
+
+        If not, ``state`` is what it was, but for a newer root: keys that it has replaced are not to be believed again,
+        whatever failed after it (section 5.3.8 of the specification).
 
         Args:
             robot_kind: whose role is fetched with the top-level ones.
@@ -110,9 +114,17 @@ class TrustedRepository:
             )
         anchor = self._anchor()
         try:
-            with tempfile.TemporaryDirectory(prefix="edge-wm-") as scratch, self._explained():
-                root, metadata = self._fetch(Path(scratch), anchor, robot_kind)
-                self._believe(root, metadata, robot_kind)
+            with tempfile.TemporaryDirectory(prefix="edge-wm-") as scratch, explained(self._url, self._now):
+                folder = Path(scratch)
+                updater = tuf_client(
+                    folder, f"{self._url}/metadata/", anchor, self.state.metadata, self._fetcher, self._now
+                )
+                try:
+                    updater.refresh()
+                    updater.get_targetinfo(channel_target(robot_kind, "any"))  # fetches the kind's role
+                finally:
+                    self._believe_root(read_metadata(folder, [Root.type])[Root.type], anchor)
+                self._believe(read_metadata(folder, (Root.type, *TOP_LEVEL, robot_kind)), robot_kind)
         except OSError as error:
             where = error.filename or tempfile.gettempdir()
             raise BadInput(
@@ -124,35 +136,27 @@ class TrustedRepository:
         roots = [self._shipped_root] if self.state.root is None else [self._shipped_root, self.state.root]
         return max(roots, key=_root_version)
 
-    def _fetch(self, folder: Path, anchor: bytes, robot_kind: str) -> tuple[bytes, dict[str, bytes]]:
-        """What ``tuf`` accepts of the repository: the root, and the other metadata by role."""
-        for role, content in self.state.metadata.items():
-            _file(folder, role).write_bytes(content)
-        updater = Updater(str(folder), f"{self._url}/metadata/", fetcher=self._fetcher, bootstrap=anchor)
-        _set_time(updater, self._now)
-        updater.refresh()
-        updater.get_targetinfo(channel_target(robot_kind, "any"))  # fetches the kind's role
-        metadata = {
-            role: file.read_bytes()
-            for role in (*TOP_LEVEL, robot_kind)
-            if (file := _file(folder, role)).is_file()
-        }
-        return _file(folder, Root.type).read_bytes(), metadata
+    def _believe_root(self, root: bytes, anchor: bytes) -> None:
+        """Trust the root that ``tuf`` came to from the anchor, if that is not the anchor itself."""
+        floor = self._floor(Root.type, Floor(_version(Metadata[Root].from_bytes(root)), ""), True)
+        if root != anchor:
+            self.state = replace(self.state, root=root, floors={**self.state.floors, Root.type: floor})
 
-    def _believe(self, root: bytes, metadata: Mapping[str, bytes], robot_kind: str) -> None:
+    def _believe(self, metadata: dict[str, bytes], robot_kind: str) -> None:
         """Check what ``tuf`` leaves open of what it accepted, and trust it."""
+        root = metadata.pop(Root.type)
         top = Metadata[Root].from_bytes(root).signed
         targets = Metadata[Targets].from_bytes(metadata[Targets.type]).signed
         snapshot = Metadata[Snapshot].from_bytes(metadata[Snapshot.type]).signed
         kind = self._kind(targets, snapshot, metadata.get(robot_kind), robot_kind)
-        floors = {Root.type: self._floor(Root.type, Floor(top.version, ""), True)}
+        floors = {Root.type: Floor(top.version, "")}
         for role, content in metadata.items():
             delegator: Root | Targets = targets if role == robot_kind else top
             signed = Metadata[Any].from_bytes(content)
             result = delegator.get_verification_result(role, signed.signed_bytes, signed.signatures)
             old = self.state.floors.get(role)
             still = len(set(old.keys.split(",")).intersection(result.signed | result.unsigned)) if old else 0
-            floor = Floor(signed.signed.version, ",".join(sorted(result.signed)))
+            floor = Floor(_version(signed), ",".join(sorted(result.signed)))
             floors[role] = self._floor(role, floor, still >= result.threshold)
         # Other kinds' floors stay: a robot file may be changed and changed back.
         before = self.state
@@ -202,7 +206,7 @@ class TrustedRepository:
         target = self.target(path)
         if target.size > MAX_CHANNEL_BYTES:
             raise BadInput(f"{target.url}: larger than {MAX_CHANNEL_BYTES >> 20} MiB")
-        with self._explained():
+        with explained(self._url, self._now):
             data = self._fetcher.download_bytes(target.url, target.size)
         if hashlib.sha256(data).hexdigest() != target.sha256:
             raise BadInput(f"{target.url}: is not the file that was signed: {KEEPS}")
@@ -222,49 +226,17 @@ class TrustedRepository:
         robot_kind, _, name = path.rpartition("/")
         signed = self._targets[robot_kind].targets.get(path)
         sha256 = signed.hashes.get("sha256") if signed is not None else None
-        if signed is None or sha256 is None:
+        if signed is None or sha256 is None or re.fullmatch("[0-9a-f]{64}", sha256) is None:
             raise BadInput(f"{self._url}: {path}: nobody has signed it: publish it again; {KEEPS}")
         where = f"{robot_kind}/{sha256}.{name}" if self._consistent else path
         return Target(f"{self._url}/targets/{where}", signed.length, sha256)
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say in one line what an error of ``tuf`` means for the robot."""
-        try:
-            yield
-        except exceptions.ExpiredMetadataError as error:
-            raise BadInput(
-                f"{self._url}: {_said(error)} by this robot's clock, {self._now:%Y-%m-%d %H:%M} UTC: the publisher must"
-                f" run  edge-wm update refresh,  or somebody holds the news back; {KEEPS}"
-            ) from None
-        except exceptions.UnsignedMetadataError as error:
-            raise BadInput(
-                f"{self._url}: {_said(error)}: not signed by whom this robot trusts: is it the right address, and the"
-                f" right root? {KEEPS}"
-            ) from None
-        except exceptions.BadVersionNumberError as error:
-            raise BadInput(
-                f"{self._url}: {_said(error)}: somebody shows it an old repository, or a mixed one; {KEEPS}"
-            ) from None
-        except exceptions.DownloadError as error:
-            raise BadInput(f"{_said(error)}: {what_to_do(error)}; {KEEPS}") from None
-        except exceptions.RepositoryError as error:
-            raise BadInput(
-                f"{self._url}: {_said(error)}: the repository is broken or forged; {KEEPS}"
-            ) from None
 
-
-def _file(folder: Path, role: str) -> Path:
-    """Where ``tuf`` keeps the metadata of a role."""
-    return folder / f"{quote(role, '')}.json"
-
-
-def _set_time(updater: Updater, now: datetime) -> None:
-    """Let ``now`` count for what has expired.  ``tuf`` asks the wall clock; whether that can be right was decided before."""
-    trusted = updater._trusted_set
-    if not isinstance(getattr(trusted, "reference_time", None), datetime):
-        raise BadInput(f"this version of tuf cannot be told the time: pip install 'tuf>=7.0.1,<8'; {KEEPS}")
-    trusted.reference_time = now
+def _version(metadata: Metadata[Any]) -> int:
+    version = int(metadata.signed.version)
+    if version > MAX_VERSION:
+        raise exceptions.RepositoryError(f"a {metadata.signed.type} version beyond {MAX_VERSION}")
+    return version
 
 
 def _root_version(root: bytes) -> int:
@@ -275,12 +247,7 @@ def _root_version(root: bytes) -> int:
         metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
     except (exceptions.RepositoryError, ValueError) as error:
         raise BadInput(
-            f"the trusted root of this robot cannot be used: {_said(error)}: put the repository's metadata/1.root.json"
+            f"the trusted root of this robot cannot be used: {said(error)}: put the repository's metadata/1.root.json"
             f" there again; {KEEPS}"
         ) from None
     return metadata.signed.version
-
-
-def _said(error: Exception) -> str:
-    cause = error.__cause__
-    return one_line(f"{error}: {cause}" if cause is not None else str(error))[:400]

@@ -156,8 +156,8 @@ ATTACKS = (
         "MiB of memory",
     ),
     _taken("writes without an end", "cut off: refused", taken_over("print", 1), "wrote more than"),
-    _taken("opens a socket", "killed: refused", taken_over("socket"), "forbids"),
-    _taken("starts a process", "killed: refused", taken_over("fork"), "forbids"),
+    _taken("opens a socket", "killed: refused", taken_over("socket"), "forbids|not implemented"),
+    _taken("starts a process", "killed: refused", taken_over("fork"), "forbids|not permitted"),
     _taken("starts a program", "killed: refused", taken_over("exec"), "forbids"),
     _taken(
         "changes the store",

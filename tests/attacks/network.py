@@ -426,7 +426,7 @@ ATTACKS = (
         NETWORK,
         "refused",
         _tls(("localhost",), False),
-        "CERTIFICATE_VERIFY_FAILED",
+        "certificate is not believed",
         setting=right_tls,
     ),
     Attack(
@@ -434,7 +434,7 @@ ATTACKS = (
         NETWORK,
         "refused",
         _tls(("models.example",), True),
-        "CERTIFICATE_VERIFY_FAILED|doesn't match",
+        "certificate is not believed: Hostname",
         setting=right_tls,
     ),
     Attack("TLS: plain HTTP answers", NETWORK, "refused", _plain_where_tls_should_be, "cannot be reached"),
@@ -458,8 +458,8 @@ ATTACKS = (
             setting=on_a_stick,
         )
         for name, part, to, says in (
-            ("the timestamp", "timestamp.json", "/dev/zero", "symbolic link"),
-            ("the model", MODEL, "/etc/passwd", "symbolic link"),
+            ("the timestamp", "timestamp.json", "/dev/zero", "is a link"),
+            ("the model", MODEL, "/etc/passwd", "is a link"),
         )
     ),
     *(
@@ -468,7 +468,7 @@ ATTACKS = (
             STICK,
             "refused at once",
             _fifo(part),
-            "not a regular file",
+            "no file of a repository",
             setting=on_a_stick,
         )
         for name, part in (("the timestamp", "timestamp.json"), ("the model", MODEL))
@@ -478,7 +478,7 @@ ATTACKS = (
         STICK,
         "refused",
         _folder_for_a_file,
-        "directory|not a regular",
+        "no file of a repository",
         setting=on_a_stick,
     ),
     Attack(

@@ -9,9 +9,9 @@ from pathlib import Path
 from edge_wm.errors import BadInput
 from edge_wm.update.store import State, Store
 from tests.attacks.attack import Attack, Deed
-from tests.attacks.world import DAY_S, FACTORY, NEW, OLD, World
+from tests.attacks.world import DAY_S, FACTORY, NEW, World
 from tests.tiny_model import replace_file
-from tests.update.flows import Proven, prove
+from tests.update.flows import Proven
 
 BUG = "a bug with the rights of the updater"
 
@@ -280,5 +280,3 @@ ATTACKS = (
         setting=seen_now,
     ),
 )
-
-__all__ = ["ATTACKS", "OLD", "prove"]

@@ -16,8 +16,8 @@ from edge_wm.update.release import channel_target
 from tests.attacks.attack import Attack
 from tests.attacks.forger import ROOT, SNAPSHOT, TIMESTAMP, Forger, give_role, own_keys
 from tests.attacks.hostile_server import Request
-from tests.attacks.specification import seen
-from tests.attacks.world import DAY_S, FACTORY, KIND, NEW, OTHER_KIND, World, make_bundle
+from tests.attacks.specification import endless, seen
+from tests.attacks.world import DAY_S, FACTORY, KIND, NEW, OLD, OTHER_KIND, World, make_bundle
 
 ONLINE_KEYS = "timestamp and snapshot keys"
 UNSIGNED = "not signed by whom this robot trusts"
@@ -233,7 +233,7 @@ def _endless_length(role: str) -> Callable[[World], None]:
                 signed.snapshot_meta = MetaFile(version, length=1 << 50)  # type: ignore[attr-defined]
 
             forger.change(TIMESTAMP, edit)
-            world.server.on(f"{version}.snapshot.json", endless_for_a_while)
+            world.server.on(f"{version}.snapshot.json", endless)
         else:
 
             def edit_snapshot(signed: Signed) -> None:
@@ -241,18 +241,9 @@ def _endless_length(role: str) -> Callable[[World], None]:
 
             forger.change(SNAPSHOT, edit_snapshot)
             forger.lead()
-            world.server.on(f"4.{role}.json", endless_for_a_while)
+            world.server.on(f"4.{role}.json", endless)
 
     return deed
-
-
-def endless_for_a_while(request: Request) -> None:
-    """400 MB: enough to tell."""
-    request.head(200)
-    for _ in range(400):
-        if request.ended.is_set():
-            return
-        request.wfile.write(bytes(1 << 20))
 
 
 # --- others ----------------------------------------------------------------------------------------------------------
@@ -333,6 +324,17 @@ def lose_floors(world: World) -> None:
 def _seen_and_lost(world: World) -> None:
     world.look()
     lose_metadata(world)
+
+
+def _revoked_and_lost(world: World) -> None:
+    """2.0.0 was revoked before the robot fetched it; the robot knew that."""
+    world.revoke(NEW)
+    world.look()
+    lose_metadata(world)
+
+
+def _before_the_revocation(world: World) -> None:
+    world.own_mirror(world.fleet.new)
 
 
 def _seen_and_lost_floors(world: World) -> None:
@@ -420,14 +422,14 @@ ATTACKS = (
     Attack("the timestamp key", "the timestamp key", "nothing can be installed", _timestamp, UNSIGNED),
     Attack("the snapshot key", "the snapshot key", "nothing can be installed", _snapshot, "broken or forged"),
     Attack(
-        "the kind's key", "the kind's key", "nothing without the snapshot", _kind_alone, "exceeding|forged"
+        "the kind's key", "the kind's key", "nothing without the snapshot", _kind_alone, "is larger than|forged"
     ),
     Attack(
         "the targets key",
         "the targets key",
         "nothing without the snapshot",
         _targets,
-        "exceeding|forged",
+        "is larger than|forged",
         setting=_targets_signed_anew,
     ),
     Attack("one of three root keys, two must sign", "one root key", "refused", _root_of(1), UNSIGNED),
@@ -503,7 +505,7 @@ ATTACKS = (
             ONLINE_KEYS,
             "cut off at the largest length of metadata",
             _endless_length(role),
-            "exceeding|larger",
+            "is larger than|forged",
         )
         for role in (SNAPSHOT, KIND)
     ),
@@ -537,6 +539,15 @@ ATTACKS = (
         replay,
         "this robot has seen",
         setting=_seen_and_lost,
+    ),
+    Attack(
+        "lost metadata, a revoked model replayed",
+        "the mirror; the robot lost its metadata",
+        "floors hold: refused",
+        _before_the_revocation,
+        "this robot has seen",
+        setting=_revoked_and_lost,
+        control=OLD,
     ),
     Attack(
         "lost floors, old repository replayed",

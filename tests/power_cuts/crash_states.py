@@ -39,14 +39,15 @@ class CrashState(Struct, frozen=True):
 def crash_states(recording: Recording, count: int, seed: int = 0) -> list[CrashState]:
     """So many different states, well spread, the same for the same seed; fewer if there are no more.
 
-    First what finds most: each promise with all lost that may be, then each flush, then each write; the others at random,
-    half of them spread over the log and half over its stretches between flushes, of which the short ones matter no less.
+    First each promise with all lost that may be; then flushes and writes with nothing lost, each a quarter of all at most; the
+    others at random, half of them spread over the log and half over its stretches between flushes, of which the short ones
+    matter no less.
     """
     random = Random(f"{seed} {len(recording.log)}")
     identities = Identities(recording)
     seen: set[tuple[int, int]] = set()
     found: list[CrashState] = []
-    for state in _candidates(recording.log, random, 20 * count):
+    for state in _candidates(recording.log, random, count):
         if len(found) == count:
             break
         identity = identities.of(state)
@@ -56,19 +57,15 @@ def crash_states(recording: Recording, count: int, seed: int = 0) -> list[CrashS
     return sorted(found, key=lambda state: (state.cut, state.lost, state.seed))
 
 
-def _candidates(log: tuple[Entry, ...], random: Random, tries: int) -> Iterator[CrashState]:
+def _candidates(log: tuple[Entry, ...], random: Random, count: int) -> Iterator[CrashState]:
     if not log:
         return
-    systematic: list[list[CrashState]] = [
-        [CrashState(at + 1, "everything") for at, entry in enumerate(log) if isinstance(entry, Mark)],
-        [CrashState(at + 1, "nothing") for at, entry in enumerate(log) if isinstance(entry, Flush)],
-        [CrashState(at + 1, "nothing") for at, entry in enumerate(log) if isinstance(entry, Write)],
-    ]
-    for states in systematic:
-        random.shuffle(states)  # if they are too many, some of everywhere
-        yield from states
+    yield from (CrashState(at + 1, "everything") for at, entry in enumerate(log) if isinstance(entry, Mark))
+    for kind in (Flush, Write):
+        states = [CrashState(at + 1, "nothing") for at, entry in enumerate(log) if isinstance(entry, kind)]
+        yield from random.sample(states, min(len(states), count // 4))
     ends = [0, *(at + 1 for at, entry in enumerate(log) if isinstance(entry, Flush)), len(log)]
-    for _ in range(tries):
+    for _ in range(20 * count):
         low, high = 0, len(log)
         if random.random() < 0.5:
             stretch = random.randrange(len(ends) - 1)

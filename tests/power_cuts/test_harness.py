@@ -23,6 +23,7 @@ from tests.power_cuts.crash_states import crash_states, crashed
 from tests.power_cuts.file_systems import FILE_SYSTEMS, missing
 from tests.power_cuts.own_process import ProcessFailed
 from tests.power_cuts.recorder import Flow, Marker, prepare, record
+from tests.power_cuts.weakest import WEAKEST
 from tests.power_cuts.writeback import Writeback
 
 REPLACED = "tests.power_cuts.flows:check_replaced_file"
@@ -30,7 +31,7 @@ ROWS = "tests.power_cuts.flows:check_rows"
 STATES = 40
 
 
-@pytest.fixture(params=list(FILE_SYSTEMS))
+@pytest.fixture(params=[*FILE_SYSTEMS, WEAKEST])
 def file_system(request: pytest.FixtureRequest) -> str:
     why = missing(request.param)
     if why:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 
-from edge_wm.update.fetcher import Limits, RobotFetcher
+from edge_wm.update.fetcher import CHUNK_BYTES, Limits, RobotFetcher
 from tests.attacks.hostile_server import Deed, HostileServer, Request
 
 LIMITS = Limits(connect_s=1.0, gap_s=0.3, total_s=1.5, min_bytes_per_s=1000.0, window_s=0.4)
@@ -75,14 +76,55 @@ def test_a_server_that_takes_its_time_is_left(server: HostileServer, how: str) -
     assert time.monotonic() - began < AT_MOST_S
 
 
-def test_nothing_is_left_behind_by_a_server_that_takes_its_time(server: HostileServer) -> None:
-    server.on("file", slow_head)
-    with pytest.raises(SlowRetrievalError):
-        fetched(server)
-    timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
-    for timer in timers:
-        timer.join(1.0)
-    assert not any(timer.is_alive() for timer in timers)
+def test_no_thread_of_the_robots_watches_the_time(server: HostileServer) -> None:
+    with RobotFetcher(LIMITS).open(f"{server.url}/file") as answer:
+        assert b"".join(answer.chunks) == b"content"
+        names = {thread.name for thread in threading.enumerate() if thread is not threading.main_thread()}
+    assert all("serve" in name or "process_request" in name for name in names)
+
+
+class Clock:
+    """Every chunk of a file takes ``chunk_s``, and its reader as long as it says."""
+
+    def __init__(self, chunk_s: float) -> None:
+        self.now, self.chunk_s = 0.0, chunk_s
+
+    def __call__(self) -> float:
+        self.now += self.chunk_s / 2  # it is asked twice for a chunk
+        return self.now
+
+
+def read_slowly(file: Path, clock: Clock, reader_s: float = 0.0) -> None:
+    limits = Limits(total_s=100.0, min_bytes_per_s=CHUNK_BYTES / 2, window_s=8.0)
+    with RobotFetcher(limits, clock).open(file.as_uri()) as answer:
+        for _ in answer.chunks:
+            clock.now += reader_s
+
+
+@pytest.fixture
+def long_file(tmp_path: Path) -> Path:
+    file = tmp_path / "long"
+    file.write_bytes(bytes(20 * CHUNK_BYTES))
+    return file
+
+
+def test_a_file_that_comes_at_the_least_rate_is_taken(long_file: Path) -> None:
+    read_slowly(long_file, Clock(chunk_s=3.9))
+
+
+def test_one_that_comes_slower_is_not(long_file: Path) -> None:
+    with pytest.raises(SlowRetrievalError, match="bytes/s"):
+        read_slowly(long_file, Clock(chunk_s=4.5))
+
+
+def test_one_that_takes_too_long_in_all_is_not(long_file: Path) -> None:
+    long_file.write_bytes(bytes(40 * CHUNK_BYTES))
+    with pytest.raises(SlowRetrievalError, match="took longer than 100 s"):
+        read_slowly(long_file, Clock(chunk_s=3.0))
+
+
+def test_a_slow_disk_is_not_the_servers_fault(long_file: Path) -> None:
+    read_slowly(long_file, Clock(chunk_s=0.1), reader_s=4.6)
 
 
 def test_it_serves_again_after_a_slow_answer(server: HostileServer, tmp_path: Path) -> None:
@@ -130,31 +172,37 @@ def test_an_error_of_the_server_is_told_by_its_number(server: HostileServer) -> 
     assert error.value.status_code == 503
 
 
-def test_a_proxy_of_the_environment_is_asked(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", server.url)
-    monkeypatch.setenv("no_proxy", "")
-    asked: list[str] = []
-    server.on(
-        "repository.example", lambda request: (asked.append(request.path), request.answer(b"by proxy"))[0]
-    )
-    server._http.deeds.insert(
-        0, ("", lambda request: (asked.append(request.path), request.answer(b"by proxy"))[0])
-    )
-    assert b"".join(RobotFetcher(LIMITS).fetch("http://repository.example/file")) == b"by proxy"
-    assert asked == ["http://repository.example/file"]
-
-
 def test_a_stick_gives_no_file_beside_itself(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "link").symlink_to(tmp_path / "secret")
     (tmp_path / "folder").mkdir()
     fetcher = RobotFetcher(LIMITS)
     assert b"".join(fetcher.fetch((tmp_path / "secret").as_uri())) == b"secret"
-    for name, says in (("link", "is a link"), ("folder", "is a link, a folder")):
-        with pytest.raises(DownloadError, match=says):
-            b"".join(fetcher.fetch((tmp_path / name).as_uri()))
-    with pytest.raises(DownloadHTTPError):
-        b"".join(fetcher.fetch((tmp_path / "missing").as_uri()))
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "link", tmp_path / "folder", tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(DownloadError, match="is a link, a folder or a device"):
+            b"".join(fetcher.fetch(path.as_uri()))
+
+
+@pytest.mark.parametrize("path", ["missing", "missing/file", "file/file"])
+def test_a_file_that_is_not_on_the_stick_is_missing(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DownloadHTTPError, match="is not there") as error:
+        b"".join(RobotFetcher(LIMITS).fetch((tmp_path / path).as_uri()))
+    assert error.value.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("file://host/etc/hostname", "begin it with file:///"),
+        ("file:///a%00b", "null"),
+        ("file:///[", "is not there"),
+    ],
+)
+def test_an_address_of_no_stick_is_refused(url: str, says: str) -> None:
+    with pytest.raises(DownloadError, match=says):
+        b"".join(RobotFetcher(LIMITS).fetch(url))
 
 
 def test_what_is_no_address_is_refused() -> None:
