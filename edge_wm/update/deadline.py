@@ -6,6 +6,7 @@ head of an answer or the length of a chunk from ever being complete.  Here every
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import time
@@ -15,6 +16,8 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of odd headers, with a traceback
 
 Pools = dict[str, type[HTTPConnectionPool]]
 

@@ -1,7 +1,7 @@
 """Disks that lose more than a power cut may: a sector of any file is gone, a file is shorter, or an old one is there again.
 
 Cards that lie about a flush do that, and old ones.  No promise can be kept then, but one: the robot starts with a model that
-is whole, and updates go on.  This is what the checks are for that a robot makes when it starts; each has a control here.
+is whole, and updates go on; if its store is damaged, after a repair by hand.  This is what the checks are for that a robot makes when it starts; each has a control here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Any
 
 from edge_wm.bundle import load
 from edge_wm.bundle.load import load_bundle
+from edge_wm.errors import BadInput
 from edge_wm.update import boot, download
 from edge_wm.update.boot import start
 from edge_wm.update.database import DamagedStore
 from edge_wm.update.slots import Folders
 from edge_wm.update.updater import repair
+from tests.power_cuts.robots import drive_on
 from tests.update import flows
-from tests.update.flows import CASES, VERSIONS, Scenario
+from tests.update.flows import VERSIONS, Scenario
 
 SECTOR = 512
 
@@ -33,26 +35,31 @@ def check(name: str, robot: Path, promises: tuple[str, ...]) -> None:
     """
     scenario = Scenario.of_environment()
     folders = scenario.folders(robot)
-    files = sorted(path for path in folders.root.rglob("*") if path.is_file()) if folders.root.exists() else []
+    files = (
+        sorted(path for path in folders.root.rglob("*") if path.is_file()) if folders.root.exists() else []
+    )
     random = Random(str([(path.relative_to(robot), path.read_bytes()) for path in files]))
-    if files:
-        damage(folders, files, random)
+    damaged = damage(folders, files, random) if files else None
     _check_start(scenario, folders)
     try:
-        flows._complete(scenario, robot, CASES[name])
+        drive_on(name, robot)
     except DamagedStore:
         repair(folders)
-        flows._complete(scenario, robot, CASES[name])
+        drive_on(name, robot)
+    except BadInput:
+        if damaged != folders.store:  # what is wrong in it, somebody must look at
+            raise
     _check_start(scenario, folders)
 
 
-def damage(folders: Folders, files: list[Path], random: Random) -> None:
+def damage(folders: Folders, files: list[Path], random: Random) -> Path:
+    """Returns what was damaged."""
     slots = [folder for folder in map(folders.slot, "ab") if any(folder.glob("*"))]
     if len(slots) == 2 and random.random() < 0.2:  # its old content is there again
         random.shuffle(slots)
         shutil.rmtree(slots[0])
         shutil.copytree(slots[1], slots[0])
-        return
+        return slots[0]
     kinds = {path.parent for path in files}
     where = random.choice(sorted(kinds))
     path = random.choice([path for path in files if path.parent == where])
@@ -63,6 +70,7 @@ def damage(folders: Folders, files: list[Path], random: Random) -> None:
     else:
         gone = len(content[at : at + SECTOR])
         path.write_bytes(content[:at] + bytes(gone) + content[at + SECTOR :])
+    return path
 
 
 def _check_start(scenario: Scenario, folders: Folders) -> None:

@@ -17,6 +17,7 @@ from tests.update.flows import CASES, Scenario
 
 CHECK = "tests.update.flows:check"
 """With the name of a case; see ``campaign.Case``."""
+MAX_STARTS = 4
 
 
 def robot_at(begins: str, file_system: str) -> Image:
@@ -35,22 +36,40 @@ def record_case(
     return record(file_system, without or CASES[name].flow, start, writeback=writeback)
 
 
-def recover(name: str, robot: Path, mark: Marker) -> None:
-    """What a robot does when its power is back: it starts, and the update is completed."""
-    scenario = Scenario.of_environment()
-    start(scenario.folders(robot), flows.run_once)
-    flows._complete(scenario, robot, CASES[name])
-    with Store(scenario.folders(robot).store) as store:
-        installed = store.installed(store.active)
-        if store.attempt.state is State.COMMITTED and installed is not None:
+def drive_on(name: str, robot: Path, mark: Marker | None = None) -> None:
+    """What a robot does when its power is back: it starts, and takes the update to its end.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    scenario, case = Scenario.of_environment(), CASES[name]
+    folders = scenario.folders(robot)
+    start(folders, flows.run_once)
+    for _ in range(MAX_STARTS):
+        flows.fetch(scenario, robot, case.repository, flows.nothing)
+        with Store(folders.store) as store:
+            if store.attempt.state is State.STAGED:
+                store.begin_trial()
+            if store.attempt.state is State.TRIAL:
+                store.shadow_passed()
+        if not start(folders, flows.run_once).on_trial:
+            return
+        with Store(folders.store) as store:
+            store.commit()
+            installed = store.installed(store.active)
+        if mark is not None and installed is not None:
             mark(f"committed {installed.sequence} {installed.model}")
+
+
+def _recover(name: str, robot: Path, mark: Marker) -> None:
+    drive_on(name, robot, mark)
 
 
 def record_recovery(name: str, recording: Recording, cut: CrashState, writeback: Writeback) -> Recording:
     """The recovery from a state of a recording, to be cut off in its turn."""
     return record(
         recording.file_system,
-        partial(recover, name),
+        partial(_recover, name),
         crashed(recording, cut),
         acknowledged=recording.marks(cut.cut),
         writeback=writeback,

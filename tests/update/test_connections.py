@@ -169,6 +169,13 @@ def test_a_name_that_nobody_knows_is_a_download_error() -> None:
         fetch("http://nobody.invalid/file")
 
 
+def test_odd_headers_are_no_reason_to_say_anything(caplog: pytest.LogCaptureFixture) -> None:
+    odd = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nno header at all\r\n : \r\n\r\ncontent"
+    with RawServer(lambda server, line: line.sendall(odd) if request(line) else None) as server:
+        assert b"content" in fetch(f"http://127.0.0.1:{server.port}/file")
+    assert caplog.records == []
+
+
 def test_a_chunked_body_comes_whole() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ncon\r\n4;x=y\r\ntent\r\n0\r\n\r\n"
     with RawServer(lambda server, line: line.sendall(chunked) if request(line) else None) as server:
