@@ -68,6 +68,7 @@ EXTRA_OF = {
     "serial": "serial",
     "tuf": "update",
     "securesystemslib": "update",
+    "cryptography": "update",
     "urllib3": "update",
     "bsdiff4": "update",
     "zstandard": "update",

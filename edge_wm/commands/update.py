@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "refresh": Subcommand(f"{_PUBLISHER}:refresh", "Publisher: sign anew before signatures expire."),
     "sign": Subcommand(f"{_PUBLISHER}:sign", "Publisher: add this machine's signatures."),
     "rotate-keys": Subcommand(f"{_PUBLISHER}:rotate_keys", "Publisher: replace keys."),
+    "prune": Subcommand(f"{_PUBLISHER}:prune", "Publisher: delete files that nobody needs."),
     "repo-status": Subcommand(f"{_PUBLISHER}:status", "Publisher: channels, keys, what expires."),
 }
 

@@ -6,7 +6,9 @@ A control is a flow that has to be found out.  It changes the process that it ru
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,24 +19,27 @@ from edge_wm.update.database import Database
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import Store
 from edge_wm.update.updater import Updater
-from tests.power_cuts.recorder import Flow, Marker
+from tests.power_cuts.recorder import Marker
 from tests.update import flows
-from tests.update.flows import CASES
+from tests.update.flows import CASES, Scenario
 
 PACKAGE = "edge_wm"
 
 
-def fsyncs(name: str, robot: Path) -> set[str]:
-    """Where the flow of a case calls fsync, and for which folder.  Runs it."""
+def fsyncs(name: str) -> set[str]:
+    """Where the flow of a case calls fsync, and for what.  For a process of its own."""
     found: set[str] = set()
-    _watch_fsync(robot, lambda where: bool(found.add(where)))
-    CASES[name].flow(robot, flows.nothing)
+    with tempfile.TemporaryDirectory() as folder:
+        robot = Path(folder, "robot")
+        shutil.copytree(Scenario.of_environment().robot(CASES[name].begins), robot)
+        _watch_fsync(robot, lambda site: bool(found.add(site)))
+        CASES[name].flow(robot, flows.nothing)
     return found
 
 
 def without_fsync(name: str, site: str, robot: Path, mark: Marker) -> None:
     """The flow of a case without the fsync of one place."""
-    _watch_fsync(robot, lambda where: where == site)
+    _watch_fsync(robot, lambda called: called == site)
     CASES[name].flow(robot, mark)
 
 
@@ -49,7 +54,7 @@ def _watch_fsync(robot: Path, skip: Callable[[str], bool]) -> None:
 
 
 def _site(robot: Path, descriptor: int) -> str:
-    """Such as ``fill > sync_folder of a slot``."""
+    """Such as ``write_file of a slot in fill``."""
     calls: list[str] = []
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_globals["__name__"].startswith(PACKAGE) and len(calls) < 2:
@@ -58,7 +63,7 @@ def _site(robot: Path, descriptor: int) -> str:
     path = Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(robot)
     slot = path.parts[:2] == ("edge-wm", "slots") and len(path.parts) > 2
     what = "a slot" if slot else f"/{path}" if path.parts else "/"
-    return f"{' > '.join(calls)} of {what}"
+    return f"{calls[-1]} of {what} in {calls[0]}"
 
 
 # --- what else is left out -------------------------------------------------------------------------------------------
@@ -99,7 +104,7 @@ def _staged_before_it_is_there() -> None:
 
 def _written_into_the_slot_that_drives() -> None:
     """One slot instead of two."""
-    begin = Store.begin_fetch
+    begin, fill = Store.begin_fetch, Folders.fill
 
     def begin_in_place(self: Store, new: Any) -> str:
         slot = begin(self, new)
@@ -111,6 +116,7 @@ def _written_into_the_slot_that_drives() -> None:
         return slot
 
     Store.begin_fetch = begin_in_place  # type: ignore[method-assign]
+    Folders.fill = lambda self, slot, files: fill(self, slot, list(files))  # type: ignore[method-assign]
 
 
 def _floors_in_a_second_transaction() -> None:
@@ -130,7 +136,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "all syncs of transactions (OFF)": partial(_synchronous, "OFF"),
     "taking a slot's name off before it is written": _slot_keeps_its_name,
     "staging only what is there": _staged_before_it_is_there,
-    "the second slot": _written_into_the_slot_that_drives,
+    "a second slot": _written_into_the_slot_that_drives,
     "metadata and floors in one transaction": _floors_in_a_second_transaction,
 }
 """What is left out, and how."""
@@ -140,11 +146,3 @@ def without_step(name: str, step: str, robot: Path, mark: Marker) -> None:
     """The flow of a case without one of ``STEPS``."""
     STEPS[step]()
     CASES[name].flow(robot, mark)
-
-
-def controls(name: str, sites: set[str]) -> dict[str, Flow]:
-    """All controls of one case, by what is left out."""
-    return {
-        **{f"fsync in {site}": partial(without_fsync, name, site) for site in sorted(sites)},
-        **{step: partial(without_step, name, step) for step in STEPS},
-    }

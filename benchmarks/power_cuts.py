@@ -1,0 +1,319 @@
+"""A robot's power is cut while it updates: does it still have a model that drives, and what it was told it has?
+
+Run it with ``make power-cuts``; ``QUICK=1`` cuts each flow a few times and records nothing.  The real code runs on real file systems, whose
+disk remembers every block it was told and every flush; each state that a power cut may leave of that is mounted, and a fresh
+process starts the robot and completes the update (``tests/power_cuts``).  Interrupted, it goes on where it was.
+
+Each flow is cut on ext4, btrfs and XFS, and on the weakest file system that POSIX allows.  From some of the states the recovery is
+recorded and cut in its turn.  Then one step after the other is left out of the updates: every one must be found missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks.timing import ONE_THREAD, record
+from tests.power_cuts.block_log import Image, Recording
+from tests.power_cuts.campaign import Campaign, Case, Verdict
+from tests.power_cuts.controls import STEPS, fsyncs, without_fsync, without_step
+from tests.power_cuts.decay import CHECKS
+from tests.power_cuts.file_systems import FILE_SYSTEMS, missing
+from tests.power_cuts.own_process import call_in_own_process
+from tests.power_cuts.recorder import Flow
+from tests.power_cuts.robots import CHECK, record_case, record_recovery, robot_at, spread_cuts
+from tests.power_cuts.weakest import WEAKEST
+from tests.power_cuts.writeback import Writeback
+from tests.update.flows import CASES, SCENARIO, Scenario
+
+FOLDER = Path("build") / "power_cuts"
+KEPT_S = 12 * 3600.0
+"""A campaign is not taken up again after so long: the repository's metadata expire."""
+WRITEBACKS: tuple[Writeback, ...] = ("late", "names")
+RECOVERED_CASES = ("first install", "full", "delta", "commit")
+DECAY = "tests.power_cuts.decay:check"
+DECAY_WITHOUT = "tests.power_cuts.decay:check_without"
+FSYNC_CASE = "first install"
+"""Makes all folders, and fills a slot."""
+STEP_CASE = "delta"
+"""Writes over a slot that held a model."""
+
+
+class Size(NamedTuple):
+    """How many states.
+
+    Attributes:
+        states: of each flow, file system and way the kernel writes back.
+        cuts: of each recovered flow, from which the recovery is recorded.
+        recovery_states: of each recovery.
+        decayed: of each flow, with damage.
+        control_states: at most, until a control is found.
+    """
+
+    states: int
+    cuts: int
+    recovery_states: int
+    decayed: int
+    control_states: int
+
+
+FULL = Size(120, 3, 40, 60, 120)
+QUICK = Size(6, 1, 4, 4, 40)
+
+
+class Job(NamedTuple):
+    """Some states of one recording."""
+
+    what: str
+    flow: str
+    file_system: str
+    case: Case
+    count: int
+    make: Callable[[], Recording]
+
+
+def main() -> int:
+    """Exit code 0: every promise held and every control was found; 1: not; 2: something is missing."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.power_cuts", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few states of each flow; recorded nowhere")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    options = parser.parse_args()
+    file_systems = [name for name in (*FILE_SYSTEMS, WEAKEST) if _can(name)]
+    if "ext4" not in file_systems:
+        return 2
+    size = QUICK if options.quick else FULL
+    folder = _folder(FOLDER / ("quick" if options.quick else "full"))
+    os.environ.update(ONE_THREAD)
+    os.environ[SCENARIO] = str((folder / "scenario").resolve())
+    began = time.monotonic()
+    try:
+        with Campaign(folder, options.jobs) as campaign, Progress(transient=True) as progress:
+            verdicts = _promises(campaign, progress, _jobs(file_systems, size))
+            found = _controls(campaign, progress, file_systems, size)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 1
+    return _report(folder, verdicts, found, time.monotonic() - began, options.quick)
+
+
+def _can(file_system: str) -> bool:
+    why = missing(file_system)
+    if why:
+        print(f"left out: {file_system}: {why}", file=sys.stderr)
+    return why is None
+
+
+def _folder(folder: Path) -> Path:
+    """Of the campaign: of an earlier run, if it was of the same code, or a new one."""
+    root = Path(__file__).parents[1]
+    sources = [
+        *root.glob("edge_wm/**/*.py"),
+        *root.glob("tests/power_cuts/*.py"),
+        *root.glob("tests/update/*.py"),
+        Path(__file__),
+    ]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(sources))).hexdigest()
+    made_of = folder / "made_of"
+    same = made_of.exists() and made_of.read_text() == digest
+    if not same or time.time() - made_of.stat().st_mtime > KEPT_S:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            Scenario(folder / "scenario").make()
+        made_of.write_text(digest)
+    return folder
+
+
+# --- promises --------------------------------------------------------------------------------------------------------
+
+
+def _jobs(file_systems: list[str], size: Size) -> list[Job]:
+    jobs = []
+    for file_system in file_systems:
+        for flow in CASES:
+            for writeback in WRITEBACKS if file_system != WEAKEST else WRITEBACKS[:1]:
+                name = _file_name(file_system, flow, writeback)
+                make = partial(_record, flow, file_system, writeback)
+                jobs.append(Job("cut", flow, file_system, Case(name, f"{CHECK}:{flow}"), size.states, make))
+        for flow in RECOVERED_CASES:
+            for cut in range(size.cuts):
+                name = _file_name(file_system, flow, "recovery", str(cut))
+                make = partial(_record_recovery, flow, file_system, cut, size)
+                case = Case(name, f"{CHECK}:{flow}")
+                jobs.append(Job("cut again", flow, file_system, case, size.recovery_states, make))
+    for flow in CASES:
+        name = _file_name(WEAKEST, flow, "decayed")
+        make = partial(_record, flow, WEAKEST, "late")
+        jobs.append(Job("damaged", flow, WEAKEST, Case(name, f"{DECAY}:{flow}"), size.decayed, make))
+    return jobs
+
+
+def _promises(campaign: Campaign, progress: Progress, jobs: list[Job]) -> list[tuple[Job, Verdict]]:
+    task = progress.add_task("promises", total=sum(job.count for job in jobs))
+    found = []
+    for job in jobs:
+        progress.update(task, description=f"{job.what}: {job.flow}, {job.file_system}")
+        campaign.recording(job.case.name, job.make)
+        for verdict in campaign.run(job.case, job.count):
+            found.append((job, verdict))
+            progress.advance(task)
+    return found
+
+
+def _record(flow: str, file_system: str, writeback: Writeback, without: Flow | None = None) -> Recording:
+    return record_case(flow, file_system, writeback, _robot_at(CASES[flow].begins, file_system), without)
+
+
+@cache
+def _robot_at(begins: str, file_system: str) -> Image:
+    return robot_at(begins, file_system)
+
+
+def _record_recovery(flow: str, file_system: str, cut: int, size: Size) -> Recording:
+    first = Recording.load(
+        Path(os.environ[SCENARIO]).parent / f"{_file_name(file_system, flow, 'late')}.recording"
+    )
+    writeback = WRITEBACKS[cut % len(WRITEBACKS)]
+    return record_recovery(flow, first, spread_cuts(first, size.cuts, seed=1)[cut], writeback)
+
+
+def _file_name(*words: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else "_" for letter in word) for word in words)
+
+
+# --- controls --------------------------------------------------------------------------------------------------------
+
+
+def _controls(
+    campaign: Campaign, progress: Progress, file_systems: list[str], size: Size
+) -> dict[str, dict[str, str | None]]:
+    """What was said first, on each file system, when a step was left out; None where nobody noticed."""
+    sites: set[str] = call_in_own_process(fsyncs, FSYNC_CASE, timeout_s=60.0, method="spawn")
+    left_out: dict[str, tuple[str, Flow]] = {
+        **{site: (FSYNC_CASE, partial(without_fsync, FSYNC_CASE, site)) for site in sorted(sites)},
+        **{step: (STEP_CASE, partial(without_step, STEP_CASE, step)) for step in STEPS},
+    }
+    task = progress.add_task("controls", total=len(left_out) * len(file_systems) + len(CHECKS))
+    found: dict[str, dict[str, str | None]] = {}
+    for what, (flow, without) in left_out.items():
+        found[what] = {}
+        for file_system in file_systems:
+            progress.update(task, description=f"without {what}, {file_system}", advance=1)
+            found[what][file_system] = _said(campaign, what, flow, file_system, without, size)
+    for what in CHECKS:
+        progress.update(task, description=f"without {what}", advance=1)
+        name = _file_name(WEAKEST, "without", what)
+        campaign.recording(name, partial(_record, STEP_CASE, WEAKEST, "late"))
+        case = Case(name, f"{DECAY_WITHOUT}:{what}:{STEP_CASE}")
+        found[what] = {WEAKEST: _first_failure(campaign, case, 4 * size.control_states)}
+    return found
+
+
+def _said(
+    campaign: Campaign, what: str, flow: str, file_system: str, without: Flow, size: Size
+) -> str | None:
+    for writeback in WRITEBACKS:
+        name = _file_name(file_system, "without", what, writeback)
+        campaign.recording(name, partial(_record, flow, file_system, writeback, without))
+        said = _first_failure(campaign, Case(name, f"{CHECK}:{flow}"), size.control_states)
+        if said is not None or file_system == WEAKEST:
+            return said
+    return None
+
+
+def _first_failure(campaign: Campaign, case: Case, count: int) -> str | None:
+    return next((verdict.failure for verdict in campaign.run(case, count) if verdict.failure), None)
+
+
+# --- what came of it -------------------------------------------------------------------------------------------------
+
+
+def _report(
+    folder: Path,
+    verdicts: list[tuple[Job, Verdict]],
+    found: dict[str, dict[str, str | None]],
+    took_s: float,
+    quick: bool,
+) -> int:
+    console = Console()
+    failures = [(job, verdict) for job, verdict in verdicts if verdict.failure]
+    console.print(_states_table(verdicts))
+    console.print(_controls_table(found))
+    for job, verdict in failures[:10]:
+        console.print(
+            f"{job.what}: {job.flow}, {job.file_system}: {verdict.failure}", style="red", markup=False
+        )
+        console.print(f"  again: {_again(folder, job.case, verdict)}", markup=False, soft_wrap=True)
+    counts = Counter(job.what for job, _ in verdicts)
+    facts = {
+        "states": len(verdicts),
+        "failed": len(failures),
+        "cut_again": counts["cut again"],
+        "damaged": counts["damaged"],
+        "controls": len(found),
+        "controls_found": sum(any(said.values()) for said in found.values()),
+    }
+    if not quick:
+        states = Counter((job.what, job.flow, job.file_system) for job, _ in verdicts)
+        rows = [
+            {"what": what, "flow": flow, "file_system": file_system, "states": count}
+            for (what, flow, file_system), count in states.items()
+        ]
+        record(
+            "power_cuts",
+            {**facts, "took_s": took_s, "kernel": os.uname().release, "flows": rows, "without": found},
+        )
+    print("RESULT " + " ".join(f"{key}={value}" for key, value in facts.items()))
+    held = not failures and all(any(said.values()) for said in found.values())
+    if held:
+        shutil.rmtree(folder)
+    return 0 if held else 1
+
+
+def _again(folder: Path, case: Case, verdict: Verdict) -> str:
+    state = verdict.state
+    return (
+        f"{SCENARIO}={os.environ[SCENARIO]} {sys.executable} -m tests.power_cuts.campaign"
+        f" {folder} {case.name} '{case.check}' {state.cut} {state.lost} {state.seed}"
+    )
+
+
+def _states_table(verdicts: list[tuple[Job, Verdict]]) -> Table:
+    file_systems = list(dict.fromkeys(job.file_system for job, _ in verdicts))
+    table = Table("", "flow", *file_systems, "failed")
+    for what in dict.fromkeys(job.what for job, _ in verdicts):
+        for flow in CASES:
+            of = [(job, verdict) for job, verdict in verdicts if (job.what, job.flow) == (what, flow)]
+            if of:
+                counts = Counter(job.file_system for job, _ in of)
+                failed = sum(verdict.failure is not None for _, verdict in of)
+                table.add_row(what, flow, *(str(counts[name] or "") for name in file_systems), str(failed))
+    return table
+
+
+def _controls_table(found: dict[str, dict[str, str | None]]) -> Table:
+    file_systems = list(dict.fromkeys(name for said in found.values() for name in said))
+    table = Table("without", *file_systems, "what was lost")
+    for what, said in found.items():
+        cells = ("" if name not in said else "found" if said[name] else "-" for name in file_systems)
+        lost = next((words for words in said.values() if words), "NOT FOUND")
+        table.add_row(what, *cells, lost[:90])
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
