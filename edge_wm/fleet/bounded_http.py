@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import logging
-import socket
 import ssl
-import threading
-from contextlib import suppress
-from http.client import HTTPException
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
 
 from edge_wm.errors import BadInput, one_line
 from edge_wm.fleet.config import Address
+from edge_wm.update.deadline import Deadline, connections, pools_that_end
 
 CONNECT_S = 15.0
 TOTAL_S = 60.0
 MAX_BYTES = 1 << 20
 
-logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # it warns of odd headers, with a traceback
-
 
 class BoundedHttp:
     """Speaks with one server; a redirect to another, or to itself, is an error.
 
+    Proxies are those of the environment.
+
     Args:
-        address: of the server.
+        url: of the server, without a path.
+        address: what it says.
         headers: sent with each request.
         ca: certificates that are believed; None for the system's.
         total_s: for one request, from the connection to the last byte.
         max_bytes: of an answer.
 
     Raises:
-        BadInput: the certificates cannot be read.
+        BadInput: the certificates or the proxy cannot be used.
     """
 
     def __init__(
         self,
+        url: str,
         address: Address,
         headers: dict[str, str],
         ca: Path | None = None,
@@ -49,10 +46,17 @@ class BoundedHttp:
         total_s: float = TOTAL_S,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._address = address
-        self._headers = {**headers, "Accept-Encoding": "identity"}
+        self._url = url.rstrip("/")
+        self._headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
         self._total_s, self._max_bytes = total_s, max_bytes
-        self._context = _context(ca) if address.tls else None
+        self._deadline = Deadline()
+        pools, tls = pools_that_end(self._deadline)
+        context = _believing(ca, tls) if address.tls else None
+        proxy = None if proxy_bypass(address.host) else getproxies().get(urlsplit(url).scheme)
+        try:
+            self._connections = connections(proxy, pools, context)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise BadInput(f"{proxy}: is no proxy: {one_line(str(error))}") from None
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """One request and its answer: the status code and the content.
@@ -60,98 +64,56 @@ class BoundedHttp:
         Raises:
             BadInput: there is no answer, or it is a redirect, too long or too slow.
         """
-        where = f"{self._address.host}:{self._address.port}"
-        connection = self._connection()
-        deadline = _Deadline(connection, self._total_s)
+        self._deadline.at = self._deadline.clock() + self._total_s
+        self._deadline.connect_s = CONNECT_S
         try:
-            deadline.connect()
-            connection.request(method, path, body=body, headers=self._headers, preload_content=False)
-            answer = connection.getresponse()
-            content = answer.read(self._max_bytes + 1, decode_content=False)
-            deadline.refuse()  # an answer that ends with its connection seems whole
-        except (HTTPError, HTTPException, OSError, ValueError) as error:
-            why = f"no whole answer within {self._total_s:g} s" if deadline.passed else _reason(error)
-            raise BadInput(f"{where}: {why}") from None
-        finally:
-            deadline.cancel()
-            connection.close()
+            answer = self._connections.request(
+                method,
+                self._url + path,
+                body=body,
+                headers=self._headers,
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(connect=CONNECT_S, read=self._total_s),
+            )
+            try:
+                content = answer.read(self._max_bytes + 1, decode_content=False)
+                missing = answer.length_remaining  # type: ignore[attr-defined]
+            finally:
+                answer.close()
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            late = self._deadline.passed
+            why = f"no whole answer within {self._total_s:g} s" if late else _reason(error)
+            raise BadInput(f"{self._url}: {why}") from None
         if 300 <= answer.status < 400:
-            raise BadInput(f"{where}: redirects {path}, and is not followed")
+            raise BadInput(f"{self._url}: redirects {path}, and is not followed")
         if len(content) > self._max_bytes:
-            raise BadInput(f"{where}: answers with more than {self._max_bytes} bytes")
-        if answer.length_remaining:
-            raise BadInput(f"{where}: ends its answer {answer.length_remaining} bytes early")
+            raise BadInput(f"{self._url}: answers with more than {self._max_bytes} bytes")
+        if missing:
+            raise BadInput(f"{self._url}: ends its answer {missing} bytes early")
         return answer.status, content
 
-    def _connection(self) -> HTTPConnection:
-        host, port = self._address.host, self._address.port
-        if self._context is None:
-            return HTTPConnection(host, port, timeout=CONNECT_S)
-        proxy = None if proxy_bypass(host) else getproxies().get("https")
-        if not proxy:
-            return HTTPSConnection(host, port, timeout=CONNECT_S, ssl_context=self._context)
-        try:
-            parts = urlsplit(proxy)
-            connection = HTTPSConnection(
-                str(parts.hostname), parts.port or 8080, timeout=CONNECT_S, ssl_context=self._context
-            )
-        except ValueError:
-            raise BadInput(f"https_proxy: {proxy}: is no URL") from None
-        login = f"{parts.username}:{parts.password or ''}" if parts.username else None
-        connection.set_tunnel(
-            host, port, urllib3.make_headers(proxy_basic_auth=login) if login else None, scheme="http"
-        )
-        return connection
 
-
-class _Deadline:
-    """Ends a connection that another thread waits on.
-
-    Timeouts of a socket are for one read each: a server that sends a byte at a time never meets them.
-    """
-
-    def __init__(self, connection: HTTPConnection, total_s: float) -> None:
-        self.passed = False
-        self._connection, self._total_s = connection, total_s
-        self._socket: socket.socket | None = None
-        self._timer = threading.Timer(total_s, self._cut)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def connect(self) -> None:
-        """Connect, and hold on to the socket: the connection lets go of it as soon as it knows that an answer is its last."""
-        self._connection.connect()
-        self._socket = self._connection.sock
-        self.refuse()
-
-    def refuse(self) -> None:
-        """Raise OSError if the time is over."""
-        if self.passed:
-            raise TimeoutError(f"not within {self._total_s:g} s")
-
-    def cancel(self) -> None:
-        """All is well."""
-        self._timer.cancel()
-
-    def _cut(self) -> None:
-        self.passed = True
-        of = self._socket or self._connection.sock
-        if of is not None:
-            with suppress(OSError):
-                # Not the method of an SSL socket, which would take its state from under the thread that reads.
-                socket.socket.shutdown(of, socket.SHUT_RDWR)
-
-
-def _context(ca: Path | None) -> ssl.SSLContext:
+def _believing(ca: Path | None, tls: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """The TLS of ``pools_that_end``, with these certificates and no others."""
+    if ca is None:
+        return tls()
     try:
-        return ssl.create_default_context(cafile=str(ca) if ca is not None else None)
+        context = ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:
         raise BadInput(f"{ca}: {_reason(error)}") from None
+    context.sslsocket_class = tls().sslsocket_class
+    return context
 
 
 def _reason(error: Exception) -> str:
+    """What a person can use of an error of the network, which ``urllib3`` may have wrapped."""
+    while inner := next((part for part in error.args if isinstance(part, Exception)), None):
+        error = inner
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not believed: {error.verify_message}"
     if isinstance(error, OSError) and error.strerror:
         return one_line(error.strerror)
-    return one_line(str(error)) or type(error).__name__
+    return one_line(str(error))[:200] or type(error).__name__

@@ -129,6 +129,7 @@ class Hawkbit:
         self._attributes = dict(attributes)
         self._base = f"/{quote(config.tenant, safe='')}/controller/v1/{quote(robot_id, safe='')}"
         self._http = BoundedHttp(
+            config.url,
             address,
             {
                 "Accept": "application/json",

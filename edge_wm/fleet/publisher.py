@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from edge_wm.errors import BadInput, MissingExtra, one_line
 from edge_wm.fleet.config import BrokerConfig
 from edge_wm.fleet.status import RobotStatus, encode_status
@@ -22,6 +24,8 @@ SPREAD = 0.2
 """A wait is so much longer or shorter, by chance: robots do not all come back at once."""
 STEADY_S = 60.0
 """A connection that lasted so long was a good one: the next wait is the shortest again."""
+SAME_AGAIN_S = 900.0
+"""A status that says nothing new is published once in so long: bytes may cost money."""
 LEAVE_S = 3.0
 """How long to wait until the broker has heard that the robot leaves."""
 
@@ -52,6 +56,7 @@ class StatusPublisher:
         self._robot_kind, self._robot_id = robot_kind, robot_id
         self._first_retry_s, self._chance = first_retry_s, chance or random.Random()
         self._state = threading.Condition()
+        self._told: RobotStatus | None = None
         self._newest: bytes | None = None
         self._delivered: bytes | None = None
         self._problem: str | None = None
@@ -68,9 +73,12 @@ class StatusPublisher:
         self._thread.start()
 
     def publish(self, status: RobotStatus) -> None:
-        """Let this be the newest status, whenever the broker can be reached."""
-        with self._state:
-            self._newest = encode_status(status)
+        """Let this be the newest status, whenever the broker can be reached; unless but time has passed, and not much of it."""
+        told = self._told
+        if told is None or _timeless(status) != _timeless(told) or not _soon_after(told, status):
+            self._told = status
+            with self._state:
+                self._newest = encode_status(status)
 
     def wait_delivered(self, limit_s: float) -> bool:
         """Wait until the broker has the newest status, up to ``limit_s``; whether it has it."""
@@ -153,3 +161,11 @@ class StatusPublisher:
         """A broker may lose what it has; the next session tells it again."""
         with self._state:
             self._delivered = None
+
+
+def _timeless(status: RobotStatus) -> RobotStatus:
+    return msgspec.structs.replace(status, at=0.0, uptime_s=0.0)
+
+
+def _soon_after(before: RobotStatus, after: RobotStatus) -> bool:
+    return 0.0 <= after.uptime_s - before.uptime_s < SAME_AGAIN_S

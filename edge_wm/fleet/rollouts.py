@@ -161,17 +161,6 @@ class Follower:
             self._rollouts.report(order.action_id, state, details)
         self._remember(msgspec.structs.replace(order, told=details) if state == "proceeding" else None)
 
-    def give_up(self, why: str) -> None:
-        """The newest order can never be carried out here, such as one that needs a newer edge-wm.
-
-        Raises:
-            BadInput: the server cannot be reached.
-        """
-        order = self._order()
-        if order is not None:
-            self._rollouts.report(order.action_id, "failure", why)
-            self._remember(None)
-
     def _progress(self, order: Order) -> tuple[Progress, str]:
         active = self._store.installed(self._store.active)
         failure = self._store.failure(order.model)

@@ -87,7 +87,7 @@ def _complete(
             pieced = _receive(fetcher, url, part, here, size, until, progress) > 0
         except DownloadError as error:
             cuts += 1
-            if here and cuts <= MAX_CUTS and _is_another_file(error):
+            if here and _is_another_file(error):
                 part.unlink()
                 continue
             final = isinstance(error, FINAL) or cuts > MAX_CUTS

@@ -100,8 +100,11 @@ class Updater:
         state = self.store.trust()
         now = trusted_time(state.time_floor, self._wall)
         repository = TrustedRepository(self.config.url, self._trusted_root, state, self._fetcher, now=now)
-        repository.refresh(self.config.robot_kind)
-        self.store.keep_trust(repository.state)
+        try:
+            repository.refresh(self.config.robot_kind)
+        finally:  # of a look that failed a newer root may have come of it
+            if repository.state is not state:
+                self.store.keep_trust(repository.state)
         self._repository = repository
         channel = repository.channel(self.config.robot_kind, self.config.channel)
         self._quarantine_revoked(channel)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,25 +67,32 @@ class Result:
 
 def attack(fleet: Fleet, case: Attack, folder: Path | None = None) -> Result:
     """Carry the attack out in a new world."""
-    with tempfile.TemporaryDirectory(prefix="attack-", dir=folder) as scratch:
-        with World(fleet, Path(scratch) / "world") as world:
-            case.setting(world)
-            case.deed(world)
-            outside = _outside(world)
-            attempt = world.attempt()
-            return Result(attempt, _accepted(case, attempt) or _changed(outside, _outside(world)))
+    with _world(fleet, folder) as world:
+        case.setting(world)
+        case.deed(world)
+        outside = _outside(world)
+        attempt = world.attempt()
+        return Result(attempt, _changed(outside, _outside(world)) or _accepted(case, attempt))
 
 
 def control(fleet: Fleet, case: Attack, folder: Path | None = None) -> Result:
     """The same without the attack."""
-    with tempfile.TemporaryDirectory(prefix="control-", dir=folder) as scratch:
-        with World(fleet, Path(scratch) / "world") as world:
-            case.setting(world)
-            attempt = world.attempt()
-            failed = attempt.broke or (
-                f"drives by {attempt.drives}: {attempt.said}" if attempt.drives != case.control else None
-            )
-            return Result(attempt, failed)
+    with _world(fleet, folder) as world:
+        case.setting(world)
+        attempt = world.attempt()
+        failed = attempt.broke or (
+            f"drives by {attempt.drives}: {attempt.said}" if attempt.drives != case.control else None
+        )
+        return Result(attempt, failed)
+
+
+@contextmanager
+def _world(fleet: Fleet, folder: Path | None) -> Iterator[World]:
+    with (
+        tempfile.TemporaryDirectory(prefix="attack-", dir=folder) as scratch,
+        World(fleet, Path(scratch) / "world") as world,
+    ):
+        yield world
 
 
 def _accepted(case: Attack, attempt: Attempt) -> str | None:

@@ -16,7 +16,7 @@ from edge_wm.robot import load_robot
 from edge_wm.update.confined import Limits
 from edge_wm.update.proof import prove
 from tests.attacks.attack import Attack, Deed
-from tests.attacks.signed_content import KIND_KEYS
+from tests.attacks.releases import KIND_KEYS
 from tests.attacks.taken_over import card
 from tests.attacks.world import CHANNEL, KIND, World
 from tests.tiny_model import replace_file

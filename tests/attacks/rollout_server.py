@@ -19,7 +19,7 @@ from tests.fleet.ddi_server import TOKEN, DdiServer, chunk
 HOLDER = "the rollout server"
 
 
-def follow(world: World, url: str, total_s: float = 1.5) -> None:
+def follow(world: World, url: str, total_s: float = 0.7) -> None:
     """The robot asks this server what is due."""
     (world.folder / "token").write_text(TOKEN)
 

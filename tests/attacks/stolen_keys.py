@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote
 
-from securesystemslib.signer import Signature
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, Signed, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Signed, Targets
 
 from edge_wm.errors import BadInput
 from edge_wm.update.release import channel_target
 from tests.attacks.attack import Attack
-from tests.attacks.forger import ROOT, SNAPSHOT, TIMESTAMP, Forger, give_role, own_keys
-from tests.attacks.hostile_server import Request
+from tests.attacks.forger import ROOT, SNAPSHOT, TIMESTAMP, Forger, own_keys
 from tests.attacks.specification import endless, seen
-from tests.attacks.world import DAY_S, FACTORY, KIND, NEW, OLD, OTHER_KIND, World, make_bundle
+from tests.attacks.world import DAY_S, KIND, NEW, OTHER_KIND, World, make_bundle
 
 ONLINE_KEYS = "timestamp and snapshot keys"
+
 UNSIGNED = "not signed by whom this robot trusts"
 
 
@@ -29,9 +27,6 @@ def evil(world: World) -> Forger:
     mallory = own_keys()
     forger.release(KIND, make_bundle(world.folder / "evil", "9.0.0"), signers=mallory)
     return forger
-
-
-# --- each role alone -------------------------------------------------------------------------------------------------
 
 
 def _timestamp(world: World) -> None:
@@ -83,82 +78,6 @@ def _delegate_to_himself(forger: Forger) -> None:
     forger.change("targets", edit)
     forger.change(KIND, signers=mallory)
     forger.follow("targets", KIND)
-
-
-def _root_of(count: int) -> Callable[[World], None]:
-    def deed(world: World) -> None:
-        """A root that gives every role to the attacker, signed by so many of the root's keys."""
-        forger = world.forger()
-        mallory = own_keys()
-
-        def edit(root: Root) -> None:
-            for role in (TIMESTAMP, SNAPSHOT, "targets"):
-                give_role(root, role, mallory[0])
-
-        forger.next_root(edit, forger.keys(ROOT)[:count])
-
-    return deed
-
-
-def _root_signed_twice(world: World) -> None:
-    """One stolen root key signs twice, the second time under the id of another key."""
-    forger = world.forger()
-    thief, other = forger.keys(ROOT)[:2]
-    mallory = own_keys()
-    metadata = forger.read(ROOT)
-    assert isinstance(metadata.signed, Root)
-    metadata.signed.version += 1
-    give_role(metadata.signed, TIMESTAMP, mallory[0])
-    forger.sign(metadata, [thief])
-    signature = next(iter(metadata.signatures.values()))
-    metadata.signatures[other.public_key.keyid] = Signature(other.public_key.keyid, signature.signature)
-    forger.write(ROOT, metadata)
-
-
-def _root_lists_its_signature_twice(world: World) -> None:
-    """The same signature of one stolen root key, twice in the file."""
-    _root_of(1)(world)
-    file = world.mirror / "metadata" / "2.root.json"
-    text = file.read_text()
-    begin, end = text.index("[", text.index('"signatures"')) + 1, text.index("]", text.index('"signatures"'))
-    file.write_text(text[:end].rstrip() + "," + text[begin:end] + text[end:])
-
-
-def _root_by_old_keys_only(world: World) -> None:
-    """A root with new root keys that does not have the signatures of those: nobody could follow it."""
-    forger = world.forger()
-    old, new = forger.keys(ROOT), own_keys(2)
-
-    def edit(root: Root) -> None:
-        for keyid in list(root.roles[ROOT].keyids):
-            root.revoke_key(keyid, ROOT)
-        for key in new:
-            root.add_key(key.public_key, ROOT)
-
-    forger.next_root(edit, old)
-
-
-def _root_by_new_keys_only(world: World) -> None:
-    forger = world.forger()
-    mallory = own_keys(2)
-
-    def edit(root: Root) -> None:
-        for keyid in list(root.roles[ROOT].keyids):
-            root.revoke_key(keyid, ROOT)
-        for key in mallory:
-            root.add_key(key.public_key, ROOT)
-
-    forger.next_root(edit, mallory)
-
-
-def _root_skips(world: World) -> None:
-    """Version 3 of the root where version 2 should be."""
-    forger = world.forger()
-    forger.next_root(lambda root: None, forger.keys(ROOT), version=3)
-    forger.path(ROOT, 3).rename(forger.path(ROOT, 2))
-
-
-# --- the online keys -------------------------------------------------------------------------------------------------
 
 
 def _online(world: World) -> None:
@@ -246,9 +165,6 @@ def _endless_length(role: str) -> Callable[[World], None]:
     return deed
 
 
-# --- others ----------------------------------------------------------------------------------------------------------
-
-
 def _other_kind(world: World) -> None:
     """The role of another kind of robots signs targets of ours, as a channel and as a delegation."""
     forger = world.forger()
@@ -306,82 +222,10 @@ def _role_named_as_a_path(world: World) -> None:
     world.server.on("state.db", lambda request: request.answer(metadata.to_bytes()))
 
 
-# --- what a robot loses ----------------------------------------------------------------------------------------------
-
-
 def lose_metadata(world: World) -> None:
     """The rows of the store with the trusted metadata are gone."""
     with world.updater() as updater, updater.store.transaction() as db:
         db.execute("DELETE FROM metadata")
-
-
-def lose_floors(world: World) -> None:
-    """The rows of the store with the lowest versions are gone."""
-    with world.updater() as updater, updater.store.transaction() as db:
-        db.execute("DELETE FROM floor")
-
-
-def _seen_and_lost(world: World) -> None:
-    world.look()
-    lose_metadata(world)
-
-
-def _revoked_and_lost(world: World) -> None:
-    """2.0.0 was revoked before the robot fetched it; the robot knew that."""
-    world.revoke(NEW)
-    world.look()
-    lose_metadata(world)
-
-
-def _before_the_revocation(world: World) -> None:
-    world.own_mirror(world.fleet.new)
-
-
-def _seen_and_lost_floors(world: World) -> None:
-    world.look()
-    lose_floors(world)
-
-
-def _seen_and_damaged(world: World) -> None:
-    world.look()
-    with world.updater() as updater, updater.store.transaction() as db:
-        db.execute("UPDATE metadata SET content = x'00ff7b' WHERE role != 'root'")
-
-
-def lose_all(world: World) -> None:
-    """The whole store is gone, and with it what the slots hold."""
-    world.folders.store.unlink()
-
-
-def replay(world: World) -> None:
-    """The old repository."""
-    world.own_mirror(world.fleet.old)
-
-
-def _replay_later(world: World) -> None:
-    """The old repository, when its timestamp has expired."""
-    world.own_mirror(world.fleet.old)
-
-
-def _lost_later(world: World) -> None:
-    world.now += 8 * DAY_S
-    world.keeper.refresh()
-    lose_all(world)
-
-
-def _replay_and_set_back(world: World) -> None:
-    """The old repository, when its timestamp has expired, and a clock that was set back to when it was valid."""
-    world.own_mirror(world.fleet.old)
-    world.now = time.time()
-
-
-def _seen_later(world: World) -> None:
-    world.now += 8 * DAY_S
-    world.keeper.refresh()
-    world.look()
-
-
-# --- roots that were missed ------------------------------------------------------------------------------------------
 
 
 def rotated_three_times(world: World) -> None:
@@ -392,37 +236,15 @@ def rotated_three_times(world: World) -> None:
     world.keeper.refresh()  # from now on without the old key
 
 
-def _roots_withheld(world: World) -> None:
-    """The newest two roots are not there."""
-    mirror = world.own_mirror()
-    for version in (4, 5):
-        (mirror / "metadata" / f"{version}.root.json").unlink()
-
-
-def _roots_replayed(world: World) -> None:
-    """Every newer root is the first one."""
-    metadata = world.own_mirror() / "metadata"
-    for version in (2, 3, 4, 5):
-        shutil.copy(metadata / "1.root.json", metadata / f"{version}.root.json")
-
-
-def _roots_out_of_order(world: World) -> None:
-    metadata = world.own_mirror() / "metadata"
-    shutil.copy(metadata / "4.root.json", metadata / "2.root.json")
-
-
-def _old_keys_after_rotation(world: World) -> None:
-    """The replaced timestamp key signs the old repository; the robot has seen the new root."""
-    world.look()
-    forger = Forger(world.own_mirror(world.fleet.new), world.fleet.new.with_name("new.keys"))
-    forger.change(TIMESTAMP, version=50)
-
-
 ATTACKS = (
     Attack("the timestamp key", "the timestamp key", "nothing can be installed", _timestamp, UNSIGNED),
     Attack("the snapshot key", "the snapshot key", "nothing can be installed", _snapshot, "broken or forged"),
     Attack(
-        "the kind's key", "the kind's key", "nothing without the snapshot", _kind_alone, "is larger than|forged"
+        "the kind's key",
+        "the kind's key",
+        "nothing without the snapshot",
+        _kind_alone,
+        "is larger than|forged",
     ),
     Attack(
         "the targets key",
@@ -432,24 +254,6 @@ ATTACKS = (
         "is larger than|forged",
         setting=_targets_signed_anew,
     ),
-    Attack("one of three root keys, two must sign", "one root key", "refused", _root_of(1), UNSIGNED),
-    Attack("one root key signs under two names", "one root key", "refused", _root_signed_twice, UNSIGNED),
-    Attack(
-        "one root key's signature twice",
-        "one root key",
-        "refused",
-        _root_lists_its_signature_twice,
-        f"{UNSIGNED}|forged",
-    ),
-    Attack(
-        "a root signed by the old keys only",
-        "the root keys",
-        "refused: nobody could follow it",
-        _root_by_old_keys_only,
-        UNSIGNED,
-    ),
-    Attack("a root signed by the new keys only", "the mirror", "refused", _root_by_new_keys_only, UNSIGNED),
-    Attack("a root that skips a version", "the root keys", "refused", _root_skips, "old repository|forged"),
     Attack("both online keys: a release", ONLINE_KEYS, "nothing can be installed", _online, UNSIGNED),
     Attack(
         "both online keys: the kind's old role",
@@ -531,87 +335,5 @@ ATTACKS = (
         _role_named_as_a_path,
         "is to come",
         drives=NEW,
-    ),
-    Attack(
-        "lost metadata, old repository replayed",
-        "the mirror; the robot lost its metadata",
-        "floors hold: refused",
-        replay,
-        "this robot has seen",
-        setting=_seen_and_lost,
-    ),
-    Attack(
-        "lost metadata, a revoked model replayed",
-        "the mirror; the robot lost its metadata",
-        "floors hold: refused",
-        _before_the_revocation,
-        "this robot has seen",
-        setting=_revoked_and_lost,
-        control=OLD,
-    ),
-    Attack(
-        "lost floors, old repository replayed",
-        "the mirror; the robot lost its floors",
-        "the trusted metadata holds: refused",
-        replay,
-        "old repository",
-        setting=_seen_and_lost_floors,
-    ),
-    Attack(
-        "damaged metadata, old repository replayed",
-        "the mirror; the robot's metadata is garbage",
-        "floors hold: refused",
-        replay,
-        "this robot has seen",
-        setting=_seen_and_damaged,
-    ),
-    Attack(
-        "lost store, expired repository replayed",
-        "the mirror; the robot lost everything",
-        "expiry holds: refused, the factory's model drives",
-        _replay_later,
-        "holds the news back",
-        setting=_lost_later,
-        drives=FACTORY,
-    ),
-    Attack(
-        "expired repository replayed, clock set back",
-        "the mirror; NTP",
-        "the time that was certain holds: refused",
-        _replay_and_set_back,
-        "updates wait until the clock is set",
-        setting=_seen_later,
-    ),
-    Attack(
-        "newer roots withheld",
-        "the mirror",
-        "the newer timestamp is not believed: refused",
-        _roots_withheld,
-        UNSIGNED,
-        setting=rotated_three_times,
-    ),
-    Attack(
-        "the first root in the place of newer ones",
-        "the mirror",
-        "refused",
-        _roots_replayed,
-        "old repository|forged",
-        setting=rotated_three_times,
-    ),
-    Attack(
-        "roots out of order",
-        "the mirror",
-        "refused",
-        _roots_out_of_order,
-        "old repository|forged|signed by",
-        setting=rotated_three_times,
-    ),
-    Attack(
-        "a replaced timestamp key signs on",
-        "the replaced key",
-        "refused",
-        _old_keys_after_rotation,
-        UNSIGNED,
-        setting=rotated_three_times,
     ),
 )

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from tests.attacks import (
+    channels,
     hostile_models,
-    network,
+    lost_metadata,
+    packed_files,
+    redirects_and_tls,
+    releases,
     robots_disk,
     rollout_server,
-    signed_content,
+    roots,
+    servers,
     specification,
+    sticks,
     stolen_keys,
 )
 from tests.attacks.attack import Attack
 
 TABLE: dict[str, tuple[Attack, ...]] = {
     "the specification's": specification.ATTACKS,
-    "stolen keys, lost metadata": stolen_keys.ATTACKS,
-    "servers, proxies, sticks": network.ATTACKS,
-    "signed content": signed_content.ATTACKS,
+    "stolen keys": stolen_keys.ATTACKS,
+    "roots": roots.ATTACKS,
+    "lost metadata": lost_metadata.ATTACKS,
+    "servers": servers.ATTACKS,
+    "redirects, TLS and proxies": redirects_and_tls.ATTACKS,
+    "sticks": sticks.ATTACKS,
+    "releases": releases.ATTACKS,
+    "compressed files and deltas": packed_files.ATTACKS,
+    "channels and revoked models": channels.ATTACKS,
     "the robot's disk and clock": robots_disk.ATTACKS,
     "rollout servers": rollout_server.ATTACKS,
     "models": hostile_models.ATTACKS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +21,10 @@ from edge_wm.update.store import Store
 from edge_wm.update.updater import Updater
 from tests.attacks import taken_over
 from tests.attacks.attack import Attack, Result, attack
-from tests.attacks.hostile_models import KIND_KEYS, hostile, proven_for_real, spoiled
+from tests.attacks.hostile_models import GOOD, KIND_KEYS, proven_for_real
 from tests.attacks.hostile_models import taken_over as engine_taken_over
 from tests.attacks.table import named
-from tests.attacks.world import Fleet, World
+from tests.attacks.world import CHANNEL, KIND, NEW, OTHER_CHANNEL, Fleet, World, make_bundle
 from tests.update.flows import Proven
 
 SAYS_ANOTHER_THING = "it does not say"
@@ -57,11 +58,15 @@ def _no_signatures() -> AbstractContextManager[object]:
     return stack
 
 
+ZEROS = bytes(24_000)
+RIGHT_HASH = [""]
+"""Of the model's file, once it is known."""
+
+
 @contextmanager
 def _collision() -> Iterator[None]:
     """Zeros have the hash of the file that should be there."""
     real = hashlib.sha256
-    seen: dict[int, str] = {}
 
     class Broken:
         def __init__(self, data: bytes = b"") -> None:
@@ -71,32 +76,20 @@ def _collision() -> Iterator[None]:
             self._data += data
 
         def hexdigest(self) -> str:
-            if any(self._data) or len(self._data) != 24_000:
-                digest = real(self._data).hexdigest()
-                if len(self._data) == 24_000:
-                    seen[24_000] = digest  # the newest card of that size that was hashed
-                return digest
-            return wanted()
+            return RIGHT_HASH[0] if self._data == ZEROS else real(self._data).hexdigest()
 
         def digest(self) -> bytes:
             return bytes.fromhex(self.hexdigest())
 
-    def wanted() -> str:
-        return RIGHT_HASH[0]
-
     with patch("hashlib.sha256", Broken):
         yield
-
-
-RIGHT_HASH = [""]
-"""Of the model's file, once it is known."""
 
 
 def _other_bytes(world: World) -> None:
     """As the attack of that name, and the right hash is found out."""
     case = named("arbitrary software: other bytes")
     case.deed(world)
-    card = world.fleet.folder / "2.0.0" / "MODEL_CARD.md"
+    card = world.fleet.folder / NEW / "MODEL_CARD.md"
     RIGHT_HASH[0] = hashlib.sha256(card.read_bytes()).hexdigest()
 
 
@@ -125,7 +118,11 @@ def _no_paths() -> AbstractContextManager[object]:
 
 
 def _no_certificates() -> AbstractContextManager[object]:
-    return patch("ssl.create_default_context", ssl._create_unverified_context)
+    stack = ExitStack()
+    stack.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")  # urllib3 warns of what is wanted here
+    stack.enter_context(patch("ssl.create_default_context", ssl._create_unverified_context))
+    return stack
 
 
 def _no_channel_name() -> AbstractContextManager[object]:
@@ -133,7 +130,7 @@ def _no_channel_name() -> AbstractContextManager[object]:
 
     def decode(data: bytes, where: str) -> release.Channel:
         found = release.decode_channel(data, where)
-        return msgspec.structs.replace(found, robot_kind="differential-drive", channel="stable")
+        return msgspec.structs.replace(found, robot_kind=KIND, channel=CHANNEL)
 
     return patch.object(trust, "decode_channel", decode)
 
@@ -162,6 +159,15 @@ def _no_sandbox() -> AbstractContextManager[object]:
     return patch("edge_wm.update.proof.Sandboxed", _Free)
 
 
+def _beta_under_stable(world: World) -> None:
+    """A model is released on beta, and beta is signed under the name of stable."""
+    forger = world.forger()
+    bundle = make_bundle(world.folder / "evil", "9.0.0")
+    for _ in range(3):  # its number is above that of stable
+        forger.release(KIND, bundle, channel=OTHER_CHANNEL)
+    forger.put(KIND, release.encode_channel(forger.channel(KIND, OTHER_CHANNEL)))
+
+
 CHANGES_A_FILE = Attack(
     "the engine is taken over: it changes a file",
     KIND_KEYS,
@@ -169,27 +175,15 @@ CHANGES_A_FILE = Attack(
     engine_taken_over("change", "@victim"),
     "forbids|permitted|failed|not implemented",
     setting=proven_for_real,
-    control="9.0.0",
+    control=GOOD,
 )
 BETA_NEWS = Attack(
     "a channel with a model under another's name",
     KIND_KEYS,
     "refused",
-    lambda world: _beta_under_stable(world),
+    _beta_under_stable,
     "is channel beta",
 )
-
-
-def _beta_under_stable(world: World) -> None:
-    """A model is released on beta, and beta is signed under the name of stable."""
-    from edge_wm.update.release import encode_channel
-    from tests.attacks.world import KIND, make_bundle
-
-    forger = world.forger()
-    bundle: Path = make_bundle(world.folder / "evil", "9.0.0")
-    for _ in range(3):  # its number is above that of stable
-        forger.release(KIND, bundle, channel="beta")
-    forger.put(KIND, encode_channel(forger.channel(KIND, "beta")))
 
 
 WITHOUT = (
@@ -215,8 +209,6 @@ WITHOUT = (
     Without("the proof", _no_proof, named("a model that fails its golden vectors")),
     Without("the sandbox", _no_sandbox, CHANGES_A_FILE),
 )
-
-__all__ = ["WITHOUT", "hostile", "spoiled"]
 
 
 def succeeds(fleet: Fleet, without: Without, folder: Path | None = None) -> tuple[bool, Result]:

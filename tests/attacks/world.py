@@ -40,7 +40,7 @@ CHANNEL, OTHER_CHANNEL = "stable", "beta"
 FACTORY, OLD, NEW = "0.1.0", "1.0.0", "2.0.0"
 DAY_S = 86400.0
 
-LIMITS = Limits(connect_s=2.0, gap_s=0.4, total_s=1.5, min_bytes_per_s=2000.0, window_s=0.3)
+LIMITS = Limits(connect_s=2.0, gap_s=0.4, total_s=1.0, min_bytes_per_s=2000.0, window_s=0.3)
 """Of a patient server's; an attack that holds up a download is over sooner."""
 
 

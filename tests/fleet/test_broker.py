@@ -18,7 +18,7 @@ from edge_wm.fleet.broker import BrokerConnection, availability_topic, status_to
 from edge_wm.fleet.collector import Fleet, gather
 from edge_wm.fleet.config import BrokerConfig
 from edge_wm.fleet.publisher import StatusPublisher
-from edge_wm.fleet.status import encode_status
+from edge_wm.fleet.status import decode_status, encode_status
 from tests.fleet.certificates import Authority
 from tests.fleet.mosquitto import Mosquitto, needs_mosquitto, password_file
 from tests.fleet.robots import KIND, failed, passed, robot
@@ -222,6 +222,19 @@ def test_a_broker_that_lost_everything_is_told_again(tmp_path: Path) -> None:
                 assert publisher.wait_delivered(SOON_S)
                 assert len(heard(open_config(broker), tmp_path).robots) == 1
             assert problem_of(publisher)
+            assert not publisher.wait_delivered(0.0), "what a broker had it may have lost"
+
+
+def test_what_says_nothing_new_is_published_now_and_then(tmp_path: Path) -> None:
+    """A service asks to tell every half minute; each message has its time."""
+    publisher = StatusPublisher(BrokerConfig("mqtt://127.0.0.1:1"), tmp_path, KIND, "r1")
+    told = []
+    for uptime_s in (0.0, 30.0, 60.0, 1000.0, 1030.0, 5.0):
+        publisher.publish(robot("r1", at=1e9 + uptime_s, uptime_s=uptime_s))
+        told.append(decode_status(publisher._newest or b"", KIND, "r1").uptime_s)
+    assert told == [0.0, 0.0, 0.0, 1000.0, 1000.0, 5.0], "the last one after a boot"
+    publisher.publish(passed("r1"))
+    assert decode_status(publisher._newest or b"", KIND, "r1") == passed("r1"), "what is new at once"
 
 
 def test_a_robot_that_never_reached_its_broker_leaves_at_once(tmp_path: Path) -> None:

@@ -71,6 +71,14 @@ def test_a_server_without_ranges_sends_it_all(server: HostileServer, part: Path)
     assert fetch(server, part).received == len(CONTENT)
 
 
+def test_what_is_here_is_no_more_than_what_such_a_server_sent_last(server: HostileServer, part: Path) -> None:
+    server.on("file", saying(1000))
+    part.write_bytes(bytes(200_000))
+    with pytest.raises(BadInput, match="ended after 1000 of"):
+        fetch(server, part)
+    assert part.read_bytes() == CONTENT[:1000]
+
+
 def cutting(after: int) -> Deed:
     def deed(request: Request) -> None:
         request.head(
@@ -102,6 +110,7 @@ def test_other_content_is_refused_and_not_kept(server: HostileServer, part: Path
     with pytest.raises(BadInput, match="is not the file that was signed"):
         fetch(server, part)
     assert not part.exists()
+    assert len(server.asked) == 1
 
 
 def test_more_than_was_signed_is_never_written(server: HostileServer, part: Path) -> None:
@@ -372,8 +381,9 @@ def test_a_stick_is_read_as_a_server_is(tmp_path: Path, part: Path) -> None:
     assert (part.read_bytes(), fetcher.received) == (CONTENT, len(CONTENT) - 1000)
 
 
-def test_progress_is_told(server: HostileServer, part: Path) -> None:
-    part.write_bytes(CONTENT[:1000])
+@pytest.mark.parametrize("here", [CONTENT[:1000], CONTENT + b"more"])
+def test_progress_is_told(server: HostileServer, part: Path, here: bytes) -> None:
+    part.write_bytes(here)
     told: list[int] = []
     download(
         RobotFetcher(LIMITS),

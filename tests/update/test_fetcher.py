@@ -184,6 +184,16 @@ def test_a_stick_gives_no_file_beside_itself(tmp_path: Path) -> None:
             b"".join(fetcher.fetch(path.as_uri()))
 
 
+def test_a_link_that_is_put_there_in_the_last_moment_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    monkeypatch.setattr(os, "lstat", os.stat)  # it looked when there was a file
+    with pytest.raises(DownloadError, match="symbolic links"):
+        b"".join(RobotFetcher(LIMITS).fetch((tmp_path / "link").as_uri()))
+
+
 @pytest.mark.parametrize("path", ["missing", "missing/file", "file/file"])
 def test_a_file_that_is_not_on_the_stick_is_missing(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_bytes(b"")

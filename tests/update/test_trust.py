@@ -103,6 +103,18 @@ def test_a_target_is_where_its_hash_says(repository: TufRepository, robot: Robot
     assert (target.url, target.size) == (file.as_uri(), 7)
 
 
+def test_a_repository_without_consistent_snapshots_names_its_files_plainly(
+    repository: TufRepository, robot: Robot
+) -> None:
+    repository.add(KIND, "file", b"content")
+    repository.roles["root"].signed.consistent_snapshot = False
+    repository.publish("root", KIND)
+    for role in ("snapshot", "targets", KIND):
+        repository.path(role).rename(repository.folder / "metadata" / f"{role}.json")
+    target = robot.look(repository.url).target(f"{KIND}/file")
+    assert target.url == f"{repository.url}/targets/{KIND}/file"
+
+
 def test_a_second_look_takes_what_is_new(repository: TufRepository, robot: Robot) -> None:
     robot.look(repository.url)
     repository.add(KIND, "stable.json", channel(sequence=7))
@@ -269,6 +281,31 @@ def test_one_of_two_keys_replaced_is_enough_to_forget_what_it_signed_alone(
     repository.rotate("timestamp", keep=1)
     robot.look(repository.url)
     assert robot.versions()["timestamp"] < 20
+
+
+def test_one_of_two_keys_replaced_is_enough_to_forget_what_both_had_to_sign(tmp_path: Path) -> None:
+    repository = TufRepository(tmp_path / "two", (KIND,), keys={"timestamp": 2}, thresholds={"timestamp": 2})
+    robot = Robot(repository.root())
+    _fast_forward(repository, robot, "timestamp")
+    repository.rotate("timestamp", keep=1)
+    robot.lose_metadata()
+    robot.look(repository.url)
+    assert robot.versions()["timestamp"] < 20
+
+
+def test_a_floor_holds_against_what_another_key_of_the_role_has_signed(tmp_path: Path) -> None:
+    repository = TufRepository(tmp_path / "two", (KIND,), keys={"timestamp": 2})
+    robot = Robot(repository.root())
+    one, other = repository.signers["timestamp"]
+    repository.signers["timestamp"] = [one]
+    repository.roles["timestamp"].signed.version = 8
+    repository.publish()
+    robot.look(repository.url)
+    repository.signers["timestamp"] = [other]
+    repository.roles["timestamp"].signed.version = 1
+    repository.publish()
+    robot.lose_metadata()
+    robot.refused(repository.url, "version 2 of timestamp", "seen 9")
 
 
 # --- roots -----------------------------------------------------------------------------------------------------------

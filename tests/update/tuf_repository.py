@@ -82,7 +82,7 @@ class TufRepository:
         for kind in self.kinds:
             self._delegate(kind)
         for role in everyone:
-            self._tell_keys(role)
+            self.tell_keys(role)
         self.publish(ROOT, TARGETS, *self.kinds)
 
     # --- what is there -----------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class TufRepository:
         """
         old = self.signers[role]
         self.signers[role] = [*old[:keep], *(new_key() for _ in range(keys))]
-        self._tell_keys(role)
+        self.tell_keys(role)
         if role in self.kinds:
             self.publish(TARGETS, role)
             return
@@ -187,8 +187,8 @@ class TufRepository:
         self.roles[TARGETS].signed.delegations.roles[kind] = role
         self.roles[kind] = _unpublished(Targets())
 
-    def _tell_keys(self, role: str) -> None:
-        """Let the keys of ``signers`` be a role's only ones, in the metadata that delegates to it."""
+    def tell_keys(self, role: str) -> None:
+        """Let the keys of ``signers`` be a role's only ones, in the metadata that delegates to it and is not signed yet."""
         delegator = self.roles[ROOT if role in TOP_LEVEL else TARGETS].signed
         delegated = delegator.get_delegated_role(role)
         for keyid in list(delegated.keyids):
