@@ -80,7 +80,7 @@ class BoundedHttp:
             )
             try:
                 content = answer.read(self._max_bytes + 1, decode_content=False)
-                missing = answer.length_remaining  # type: ignore[attr-defined]
+                missing = answer.length_remaining
             finally:
                 answer.close()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:

@@ -73,7 +73,7 @@ class Database:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise BadInput(f"{self.file}: {error}") from error
+            raise BadInput(f"{self.file}: {error}{_what_to_do(str(error))}") from error
         except sqlite3.DatabaseError as error:
             raise DamagedStore(self.file, str(error)) from error
 
@@ -109,3 +109,16 @@ class Database:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _what_to_do(said: str) -> str:
+    """What a person can do about an error of SQLite's that is no damage."""
+    for word, advice in (
+        ("readonly", "the disk cannot be written: is it failing?"),
+        ("unable to open", "can its folder be written?"),
+        ("full", "make room"),
+        ("locked", "another process holds it: try again"),
+    ):
+        if word in said:
+            return f": {advice}"
+    return ""

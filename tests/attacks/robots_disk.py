@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from unittest.mock import patch
 
 from edge_wm.errors import BadInput
 from edge_wm.update.store import State, Store
@@ -112,6 +115,12 @@ def _link_for_the_slot(world: World) -> None:
     (slot / "MODEL_CARD.md").symlink_to(victim)
 
 
+def _disk_full(world: World) -> None:
+    """There was room enough, and somebody else has taken it while the new model was written."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "MODEL_CARD.md")
+    world.use(patch("edge_wm.update.slots.write_file", side_effect=full))
+
+
 def _garbage_store(world: World) -> None:
     world.folders.store.write_bytes(b"no database" * 1000)
 
@@ -216,6 +225,13 @@ ATTACKS = (
         _link_for_the_slot,
         "is to come",
         drives=NEW,
+    ),
+    Attack(
+        "the disk runs full in the middle",
+        "another process",
+        "one line; the robot keeps its model",
+        _disk_full,
+        "No space left",
     ),
     Attack(
         "a store of garbage",

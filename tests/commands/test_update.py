@@ -300,7 +300,7 @@ def test_a_disk_that_is_full_or_read_only(robot: Robot, capsys: pytest.CaptureFi
         assert "make room" in capsys.readouterr().err
         subprocess.run(["mount", "-o", "remount,ro", str(robot.root)], check=True)
         assert robot.update("fetch") == 2
-        assert "readonly database" in capsys.readouterr().err
+        assert "the disk cannot be written" in capsys.readouterr().err
         assert robot.update("status") == 0
     finally:
         subprocess.run(["umount", str(robot.root)], check=True)

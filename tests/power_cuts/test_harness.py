@@ -74,7 +74,6 @@ def test_files_replaced_with_every_step_lose_nothing(
     ("without", "writeback", "lost"),
     [
         ("file", "late", "not whole"),
-        ("file", "names", "not whole"),
         ("folder", "late", "promised"),
         ("rename", "names", "not whole"),
     ],
@@ -84,6 +83,21 @@ def test_each_step_left_out_is_found(
 ) -> None:
     found = failures(campaign, file_system, partial(flows.replace_file, without=without), REPLACED, writeback)
     assert any(lost in failure for failure in found)
+
+
+def new_file(where: Path, mark: Marker) -> None:
+    with (where / "model").open("wb") as file:
+        file.write(b"0 " + flows.CONTENT)
+        file.flush()
+        os.fsync(file.fileno())
+    mark("0")
+
+
+def test_the_name_of_a_new_file_needs_its_folder_on_the_weakest_only(
+    campaign: Campaign, file_system: str
+) -> None:
+    """Which is why the weakest is among them."""
+    assert bool(failures(campaign, file_system, new_file, REPLACED)) == (file_system == WEAKEST)
 
 
 def test_a_database_that_syncs_its_folder_loses_no_commit(campaign: Campaign, file_system: str) -> None:

@@ -670,6 +670,28 @@ def test_what_is_kept_of_a_kind_is_not_believed_if_nothing_leads_to_it(
         robot.refused(repository.url, f"{KIND}.json is not the one that snapshot.json lists")
 
 
+@pytest.mark.parametrize("why", ["is expired", "not signed by whom this robot trusts", None])
+def test_what_is_kept_of_a_kind_that_nothing_leads_to_is_checked_as_if_it_came(
+    repository: TufRepository, robot: Robot, why: str | None
+) -> None:
+    repository.expires[KIND] = NOW + timedelta(hours=1)
+    repository.publish(KIND)
+    robot.look(repository.url)
+    roles = repository.roles["targets"].signed.delegations.roles
+    roles[OTHER].paths = ["*/*"]
+    roles[KIND] = roles.pop(KIND)  # behind the other, which ends the search
+    if why == "is expired":
+        robot.now = NOW + timedelta(hours=1)
+    elif why is not None:
+        repository.signers[KIND] = [new_key()]
+        repository.tell_keys(KIND)
+    repository.publish("targets")
+    if why is None:
+        robot.look(repository.url)
+    else:
+        robot.refused(repository.url, KIND, why)
+
+
 def test_a_role_that_signs_for_another_kind_is_not_asked(repository: TufRepository, robot: Robot) -> None:
     target = TargetFile.from_data(f"{KIND}/evil.json", b"{}", ["sha256"])
     repository.roles[OTHER].signed.targets[target.path] = target
