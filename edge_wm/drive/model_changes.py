@@ -146,7 +146,11 @@ class ModelChanges:
         if verdict is None:
             return
         self._shadow = None
-        if verdict.passed:
+        assert self._model is not None
+        failure = store.failure(self._model.model)
+        if failure is not None and failure.quarantined:  # revoked meanwhile
+            self._give_up(store, failure.reason)
+        elif verdict.passed:
             self._say(f"{self._model}: {verdict}")
             store.shadow_passed()
             self._take(store, self._folders.slot(str(store.attempt.slot)))

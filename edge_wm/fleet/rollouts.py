@@ -202,13 +202,8 @@ class Follower:
 
     def _withdraw(self, order: Order) -> None:
         """Empty the slot of a staged model.  The driving lock is held: nobody takes it meanwhile."""
-        attempt = self._store.attempt
         if self._stage(order) is State.STAGED:
-            coming = self._store.installed(str(attempt.slot))
-            assert coming is not None
-            self._store.fail(coming, "canceled by the rollout server")
-            if order.failures == 0:
-                self._store.forgive(coming.model)  # it never failed
+            self._store.withdraw("canceled by the rollout server")
 
     def _order(self) -> Order | None:
         said = self._store.setting(ORDER)

@@ -30,6 +30,8 @@ from edge_wm.update.deadline import Deadline, connections, pools_that_end
 from edge_wm.update.folder_file import open_folder_file, read_chunks
 
 CHUNK_BYTES = 64 << 10
+MAX_METADATA_BYTES = 5_000_000
+"""The most that ``tuf`` takes by itself.  A thief of the online keys may sign a length that no memory has."""
 MAX_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
 SCHEMES = ("http", "https", "file")
@@ -104,6 +106,7 @@ class RobotFetcher(FetcherInterface):
             DownloadLengthMismatchError: it has more than ``max_length`` bytes.
             DownloadError: see ``open``.
         """
+        max_length = min(max_length, MAX_METADATA_BYTES)
         content = bytearray()
         with self.open(url) as answer:
             for chunk in answer.chunks:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
+
 from edge_wm.clock import Clock, MonotonicClock
 from edge_wm.errors import BadInput
 from edge_wm.fleet.hawkbit import Hawkbit, attributes_of
@@ -29,7 +31,9 @@ FIRST_RETRY_S = 60.0
 SPREAD = 0.2
 """A wait is so much longer or shorter, by chance."""
 TELL_EVERY_S = 30.0
-"""The process that drives changes what there is to tell."""
+"""So often is looked whether there is something to tell: the process that drives changes it, too."""
+TELL_AGAIN_S = 900.0
+"""What has not changed is told again after so long."""
 TELL_ONCE_S = 10.0
 """How long to wait for a broker when there is one look only."""
 
@@ -63,12 +67,11 @@ def look(updater: Updater, say: Say) -> None:
     Raises:
         BadInput: see ``Updater.check`` and ``Updater.fetch``.
     """
-    if updater.store.attempt.state is not State.TRIAL:
-        decision = updater.check()
-        say(decision.why)
-        if decision.release is not None:
-            updater.refuse_metered(decision.release)
-            updater.fetch(decision.release)
+    decision = updater.check()  # during a trial too: its model may have been revoked
+    say(decision.why)
+    if decision.release is not None and updater.store.attempt.state is not State.TRIAL:
+        updater.refuse_metered(decision.release)
+        updater.fetch(decision.release)
     if updater.store.attempt.state is State.STAGED:
         try:
             say(f"{updater.apply()} is on trial from the next drive on")
@@ -90,7 +93,10 @@ class Service:
     def __init__(self, file: Path, say: Say) -> None:
         self._file, self._say = file, say
         self.config = load_config(file)
+        self.poll_s: float | None = None
+        """Seconds after which a rollout server wants to be asked again; None if none said so."""
         self._problem: str | None = None
+        self._told: tuple[RobotStatus, float] | None = None
 
     def reload(self) -> None:
         """Read the file again; what it said before holds if it is wrong now."""
@@ -124,7 +130,21 @@ class Service:
         except BadInput as why:
             follower.settle(str(why))
             raise
+        finally:
+            self.poll_s = server.poll_s
         follower.settle()
+
+    def tell(self, publisher: StatusPublisher, now: float) -> None:
+        """Publish what has changed, and what has not from time to time."""
+        try:
+            status = self.status()
+        except BadInput as why:  # not even the factory's model can be read: the next look says so again
+            self._say(f"warning: {why}")
+            return
+        same = msgspec.structs.replace(status, at=0.0, uptime_s=0.0)
+        if self._told is None or self._told[0] != same or now - self._told[1] >= TELL_AGAIN_S:
+            publisher.publish(status)
+            self._told = same, now
 
     def status(self) -> RobotStatus:
         """What this robot tells its fleet.  Raises BadInput if not even the factory's model can be read."""
@@ -178,16 +198,17 @@ def serve(
         while True:
             well = service.look()
             if publisher is not None:
-                publisher.publish(service.status())
+                service.tell(publisher, clock.now())
             if once:
                 if publisher is not None and not publisher.wait_delivered(TELL_ONCE_S):
                     say(f"warning: {publisher.problem or 'the broker has not heard of it'}")
                 return 0 if well else 1
-            due = clock.now() + schedule.after(well)
+            wait = schedule.after(well)
+            due = clock.now() + (wait if service.poll_s is None else min(wait, service.poll_s))
             while clock.now() < due:
                 clock.sleep_until(min(due, clock.now() + TELL_EVERY_S))
                 if publisher is not None:
-                    publisher.publish(service.status())
+                    service.tell(publisher, clock.now())
             service.reload()
 
 

@@ -245,7 +245,7 @@ class Store(Database):
             active, _ = self._choice()
             db.execute("UPDATE choice SET active = ?, previous = ?", (attempt.slot, active))
             self._now(State.COMMITTED, attempt.slot)
-            db.execute("DELETE FROM failed WHERE model = ?", (new.model,))
+            db.execute("DELETE FROM failed WHERE model = ? AND NOT quarantined", (new.model,))
             self._note("committed", new, detail)
 
     def fail(self, model: Installed, reason: str, *, quarantine: bool = False) -> Failure:
@@ -260,6 +260,15 @@ class Store(Database):
             failure = self.failure(model.model)
         assert failure is not None
         return failure
+
+    def withdraw(self, reason: str) -> None:
+        """``staged -> idle``: the model is not wanted any more; it did not fail."""
+        with self.transaction():
+            attempt = self._expect(State.STAGED)
+            model = self.installed(str(attempt.slot))
+            self._empty(str(attempt.slot))
+            self._now(State.IDLE, None)
+            self._note("withdrawn", model, reason)
 
     def go_back(self, reason: str) -> str:
         """Drive by the previous slot again; the model that drove is quarantined.  Returns the slot.

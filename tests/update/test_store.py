@@ -73,6 +73,24 @@ def test_a_failed_trial_leaves_the_old_model_and_counts(store: Store) -> None:
     assert (store.active, store.attempt.state, store.installed("b")) == ("a", State.ROLLED_BACK, None)
 
 
+def test_a_model_that_is_withdrawn_did_not_fail(store: Store) -> None:
+    install(store, OLD)
+    store.begin_fetch(NEW)
+    store.stage(NEW)
+    store.withdraw("canceled")
+    assert (store.attempt.state, store.installed("b"), store.failure(NEW.model)) == (State.IDLE, None, None)
+    assert store.active == "a"
+
+
+def test_a_commit_lifts_no_quarantine(store: Store) -> None:
+    store.begin_fetch(OLD)
+    store.stage(OLD)
+    store.begin_trial()
+    store.quarantine(OLD, "revoked by its publisher")
+    store.commit()
+    assert [failure.model for failure in store.quarantined()] == [OLD.model]
+
+
 def test_three_failures_are_a_quarantine_and_two_are_not(store: Store) -> None:
     seen = [store.fail(NEW, "crash").quarantined for _ in range(MAX_FAILURES)]
     assert seen == [False, False, True]
