@@ -115,7 +115,7 @@ class Bench:
         if fetching is not None:
             done = fetching.wait() == 0
             with Store(folders.store) as store:
-                done = done and store.attempt.state is State.STAGED
+                done = done and store.attempt.state in (State.STAGED, State.TRIAL)  # taken at the rest
         elif mode == "shadow":
             done = any("plans beside" in line for line in said)
         return Drive(
