@@ -22,7 +22,6 @@
 #                     QUICK=1: the short form, recorded nowhere)
 #   make attacks      whoever has the web server, the keys or the rollout server: does a robot take what it must not? (QUICK=1)
 #   make fleet        a thousand robots, a bad model and a killed server (needs mosquitto; QUICK=1: a few robots)
-#   make model-files  crafted and mutated model files: does one reach a process that drives? (QUICK=1)
 #   make emulated-linux  drivers of chips on a real kernel's I2C buses, in an emulated machine (needs qemu-system-x86)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
@@ -31,7 +30,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet model-files emulated-linux lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet emulated-linux lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -94,9 +93,6 @@ attacks: $(VENV)/.test
 
 fleet: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fleet $(if $(QUICK),--quick) $(ARGS)
-
-model-files: $(VENV)/.test
-	$(BIN)/python -m benchmarks.model_files $(if $(QUICK),--quick) $(ARGS)
 
 emulated-linux: $(VENV)/.test
 	$(BIN)/python -m tests.emulated_linux -- $(ARGS)

@@ -29,7 +29,7 @@ from rich.table import Table
 from benchmarks.timing import ONE_THREAD, record
 from tests.power_cuts.block_log import Image, Recording
 from tests.power_cuts.campaign import Campaign, Case, Verdict
-from tests.power_cuts.controls import STEPS, fsyncs, without_fsync, without_step
+from tests.power_cuts.controls import STEP_CASE, controls
 from tests.power_cuts.decay import CHECKS
 from tests.power_cuts.file_systems import FILE_SYSTEMS, missing
 from tests.power_cuts.own_process import call_in_own_process
@@ -48,10 +48,6 @@ WRITEBACKS: tuple[Writeback, ...] = ("late", "names")
 RECOVERED_CASES = ("first install", "full", "delta", "commit")
 DECAY = "tests.power_cuts.decay:check"
 DECAY_WITHOUT = "tests.power_cuts.decay:check_without"
-FSYNC_CASE = "first install"
-"""Makes all folders, and fills a slot."""
-STEP_CASE = "delta"
-"""Writes over a slot that held a model."""
 
 
 class Size(NamedTuple):
@@ -210,11 +206,7 @@ def _controls(
     campaign: Campaign, progress: Progress, file_systems: list[str], size: Size
 ) -> dict[str, dict[str, str | None]]:
     """What was said first, on each file system, when a step was left out; None where nobody noticed."""
-    sites: set[str] = call_in_own_process(fsyncs, FSYNC_CASE, timeout_s=60.0, method="spawn")
-    left_out: dict[str, tuple[str, Flow]] = {
-        **{site: (FSYNC_CASE, partial(without_fsync, FSYNC_CASE, site)) for site in sorted(sites)},
-        **{step: (STEP_CASE, partial(without_step, STEP_CASE, step)) for step in STEPS},
-    }
+    left_out = controls()
     task = progress.add_task("controls", total=len(left_out) * len(file_systems) + len(CHECKS))
     found: dict[str, dict[str, str | None]] = {}
     for what, (flow, without) in left_out.items():

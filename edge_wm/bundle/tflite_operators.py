@@ -96,13 +96,57 @@ COUNTS = {
 """Options (BuiltinOptions) whose first number must be how many inputs or outputs there are, again unseen by engines."""
 NEEDS_A_DIMENSION = frozenset({"LOG_SOFTMAX", "SOFTMAX"})
 UNSCALED = frozenset(
-    "BATCH_TO_SPACE_ND BROADCAST_TO CAST CONCATENATION DEPTH_TO_SPACE DYNAMIC_UPDATE_SLICE EXPAND_DIMS FILL FLOOR_DIV FLOOR_MOD"
-    " GATHER GATHER_ND MIRROR_PAD ONE_HOT PACK PAD PADV2 RESHAPE REVERSE_V2 SCATTER_ND SELECT SELECT_V2 SLICE SPACE_TO_BATCH_ND"
-    " SPACE_TO_DEPTH SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK ZEROS_LIKE".split()
+    [
+        "BATCH_TO_SPACE_ND",
+        "BROADCAST_TO",
+        "CAST",
+        "CONCATENATION",
+        "DEPTH_TO_SPACE",
+        "DYNAMIC_UPDATE_SLICE",
+        "EXPAND_DIMS",
+        "FILL",
+        "FLOOR_DIV",
+        "FLOOR_MOD",
+        "GATHER",
+        "GATHER_ND",
+        "MIRROR_PAD",
+        "ONE_HOT",
+        "PACK",
+        "PAD",
+        "PADV2",
+        "RESHAPE",
+        "REVERSE_V2",
+        "SCATTER_ND",
+        "SELECT",
+        "SELECT_V2",
+        "SLICE",
+        "SPACE_TO_BATCH_ND",
+        "SPACE_TO_DEPTH",
+        "SPLIT",
+        "SPLIT_V",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "TILE",
+        "TRANSPOSE",
+        "UNPACK",
+        "ZEROS_LIKE",
+    ]
 )
 """Operators that take small integers as they are.  All others compute with their scales."""
 OTHER_TYPE = frozenset(
-    "ARG_MAX ARG_MIN CAST DEQUANTIZE EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL NOT_EQUAL QUANTIZE".split()
+    [
+        "ARG_MAX",
+        "ARG_MIN",
+        "CAST",
+        "DEQUANTIZE",
+        "EQUAL",
+        "GREATER",
+        "GREATER_EQUAL",
+        "LESS",
+        "LESS_EQUAL",
+        "NOT_EQUAL",
+        "QUANTIZE",
+    ]
 )
 """Operators whose result is not of the type of their first input."""
 

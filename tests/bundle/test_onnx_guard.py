@@ -97,6 +97,28 @@ def negative_batch_dims(m: onnx.ModelProto) -> None:
     m.graph.node.append(helper.make_node("GatherND", ["x", "index"], ["q"], batch_dims=-1))
 
 
+def split_that_miscounts(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("Split", ["x"], ["q", "r"], num_outputs=3))
+
+
+def einsum_without_an_equation(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("Einsum", ["x", "x"], ["q"], equation="i,j->->"))
+
+
+def input_left_out(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("LayerNormalization", ["x", ""], ["q"]))
+
+
+def attribute_twice(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("Softmax", ["x"], ["q"], axis=0))
+    m.graph.node[-1].attribute.append(helper.make_attribute("axis", 1))
+
+
+def attribute_of_another_type(m: onnx.ModelProto) -> None:
+    m.graph.node.append(helper.make_node("Softmax", ["x"], ["q"], axis=0))
+    m.graph.node[-1].attribute[0].type = onnx.AttributeProto.FLOAT
+
+
 def own_function(m: onnx.ModelProto) -> None:
     m.functions.append(
         helper.make_function("com.evil", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [])
@@ -222,6 +244,11 @@ REFUSALS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "an operator that only one engine has": (operator_of_an_engine, "'FusedGemm' of domain 'com.microsoft'"),
     "a weight stored twice": (weight_stored_twice, "stores 'bias' twice"),
     "a batch that begins before the tensor": (negative_batch_dims, "negative batch_dims"),
+    "a split that counts otherwise": (split_that_miscounts, "2 outputs that says it has 3"),
+    "an equation that is none": (einsum_without_an_equation, "equation is none"),
+    "an input that must be there": (input_left_out, "lacks input 1"),
+    "an attribute twice": (attribute_twice, "'axis' is there twice"),
+    "an attribute of another type": (attribute_of_another_type, "is not what it says"),
     "its own functions": (own_function, "functions"),
     "a loop": (a_loop, "subgraph"),
     "a subgraph under an allowed operator": (subgraph_in_an_allowed_operator, "subgraph"),
@@ -306,6 +333,12 @@ def test_what_decides_a_shape_must_be_stored(operator: str, inputs: list[str], s
     made = helper.make_node("Constant", [], ["size"], value=constant("", np.ones(2, dtype=np.int64)))
     a_constant.graph.node.append(made)
     check(a_constant.SerializeToString())
+
+
+def test_an_input_that_may_be_left_out_passes() -> None:
+    graph = plain()
+    graph.graph.node.append(helper.make_node("Clip", ["x", "", ""], ["q"]))
+    check(graph.SerializeToString())
 
 
 def test_a_gather_with_a_batch_passes() -> None:

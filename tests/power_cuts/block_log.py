@@ -49,7 +49,7 @@ class Recording(Struct, frozen=True):
     """A flow on a file system, as its disk saw it.
 
     Attributes:
-        file_system: one of ``file_systems.FILE_SYSTEMS``.
+        file_system: one of ``file_systems.FILE_SYSTEMS``, or ``weakest.WEAKEST``.
         start: the disk before the flow.
         log: from the mount on; without the unmount.
         acknowledged: what was promised before.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -64,7 +63,7 @@ class Campaign:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._pool = ProcessPoolExecutor(
-            workers or os.cpu_count(), mp_context=get_context("spawn"), initializer=_prepare_worker
+            workers or os.cpu_count(), mp_context=get_context("spawn"), initializer=private.enter
         )
 
     def __enter__(self) -> Campaign:
@@ -106,7 +105,8 @@ class Campaign:
 
     def _checked(self, case: Case, states: list[CrashState]) -> Iterator[Verdict]:
         batches = [states[at : at + BATCH] for at in range(0, len(states), BATCH)]
-        results = [self._pool.submit(check_states, self.folder, case, batch) for batch in batches]
+        with private.deaf_to_interrupts():  # the first one starts the processes
+            results = [self._pool.submit(check_states, self.folder, case, batch) for batch in batches]
         try:
             for result in as_completed(results):
                 yield from result.result()
@@ -117,11 +117,6 @@ class Campaign:
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.recording"
-
-
-def _prepare_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the batch in hand is finished
-    private.enter()
 
 
 @lru_cache(maxsize=1)

@@ -19,11 +19,25 @@ from edge_wm.update.database import Database
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import Store
 from edge_wm.update.updater import Updater
-from tests.power_cuts.recorder import Marker
+from tests.power_cuts.own_process import call_in_own_process
+from tests.power_cuts.recorder import Flow, Marker
 from tests.update import flows
 from tests.update.flows import CASES, Scenario
 
 PACKAGE = "edge_wm"
+FSYNC_CASE = "first install"
+"""Makes all folders, and fills a slot."""
+STEP_CASE = "delta"
+"""Writes over a slot that held a model."""
+
+
+def controls() -> dict[str, tuple[str, Flow]]:
+    """The case and the flow of each control, by what is left out.  Runs a case, in a process of its own."""
+    sites = call_in_own_process(fsyncs, FSYNC_CASE, timeout_s=60.0, method="spawn")
+    return {
+        **{site: (FSYNC_CASE, partial(without_fsync, FSYNC_CASE, site)) for site in sorted(sites)},
+        **{step: (STEP_CASE, partial(without_step, STEP_CASE, step)) for step in STEPS},
+    }
 
 
 def fsyncs(name: str) -> set[str]:

@@ -110,7 +110,7 @@ def read_image(file: Path) -> Image:
     """What is on a disk."""
     content: list[Write] = []
     size = file.stat().st_size
-    with file.open("rb") as disk:
+    with file.open("rb", buffering=0) as disk:
         while True:
             try:
                 at = os.lseek(disk.fileno(), disk.tell(), os.SEEK_DATA)
@@ -169,9 +169,10 @@ def mounted(file_system: str, disk: Path) -> Iterator[Path]:
 def _unmount(where: Path) -> None:
     for _ in range(50):
         try:
-            return run("umount", str(where))
+            run("umount", str(where))
+            return
         except OSError as error:
             if "busy" not in str(error):
                 raise
             time.sleep(0.1)  # a process that was killed lets go of its files
-    return run("umount", "--lazy", str(where))
+    run("umount", "--lazy", str(where))

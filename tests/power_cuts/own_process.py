@@ -41,7 +41,8 @@ def call_in_own_process(
     context = get_context(method)
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(theirs, call, arguments))
-    process.start()
+    with private.deaf_to_interrupts():
+        process.start()
     theirs.close()
     try:
         if not ours.poll(timeout_s):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -40,6 +42,16 @@ def part() -> None:
 def die_with_parent() -> None:
     """Be killed when the process that started this one ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes started here do not hear Ctrl-C: who started them ends them, or dies and they with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def allocate_without_writeback() -> None:

@@ -1,4 +1,4 @@
-"""Run a flow on a real file system and keep what its disk was told."""
+"""Run a flow on a file system and keep what its disk was told."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def record(
     After the flow all of the file system is written out, still on record: a power cut some seconds later.
 
     Args:
-        file_system: one of ``FILE_SYSTEMS``.
+        file_system: one of ``FILE_SYSTEMS``, or ``WEAKEST``.
         flow: to record.
         start: the disk before it; a new file system without.
         acknowledged: marks from before.
@@ -139,7 +139,7 @@ def _logging(file_system: str, start: Image) -> Iterator[Path]:
     """Start the server that remembers, see ``logging_disk.py``."""
     where = SCRATCH / "logging"
     where.mkdir()
-    server = get_context("spawn").Process(target=serve, args=(file_system, start, where))
+    server = get_context("fork").Process(target=serve, args=(file_system, start, where))
     server.start()
     try:
         deadline = time.monotonic() + 30.0
