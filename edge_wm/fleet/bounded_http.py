@@ -83,6 +83,8 @@ class BoundedHttp:
                 missing = answer.length_remaining
             finally:
                 answer.close()
+                # A server may close without having said so, and the next request would meet that half-way.
+                self._connections.clear()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             late = self._deadline.passed
             why = f"no whole answer within {self._total_s:g} s" if late else _reason(error)

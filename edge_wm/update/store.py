@@ -1,7 +1,7 @@
 """What a robot knows of its models and updates; every step is one transaction.
 
 ``state.db`` is the only place where anything is decided: a slot's files are nothing until a row says what they are.  The
-files themselves are in ``slots.py``; who may change what, and when, in ``updater.py`` and ``trial_run.py``.
+files themselves are in ``slots.py``; who may change what, and when, in ``updater.py`` and ``model_changes.py``.
 
     idle ─▶ fetching ─▶ staged ─▶ trial ─▶ committed
                 │          │        └────▶ rolled back

@@ -2,7 +2,7 @@
 
 ``check`` asks the repository, ``fetch`` brings the release into the slot that does not drive and proves it, ``apply`` puts
 it on trial.  Each can be stopped at any point and called again; whatever happens, the robot keeps a model that drives.
-How the trial goes is for the driving process to say (``edge_wm/drive/updated.py``).
+How the trial goes is for the driving process to say (``edge_wm/drive/model_changes.py``).
 """
 
 from __future__ import annotations
