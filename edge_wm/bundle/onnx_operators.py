@@ -116,7 +116,8 @@ def misfit(node: Node) -> str | None:
     given = node.attributes
     if any(not label and index not in optional for index, label in enumerate(node.inputs)):
         return f"has a {node.operator} that lacks input {node.inputs.index('')}"
-    if int(given.get("batch_dims", 0)) >= 1 << 63:
+    batch = given.get("batch_dims", 0)
+    if isinstance(batch, int) and batch >= 1 << 63:
         return "has a negative batch_dims, with which an engine reads beyond its tensors"
     if node.operator == "Dropout" and any(node.inputs[2:]):
         return "has a Dropout that may be in training mode, which is random: export for inference"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,11 +19,11 @@ from edge_wm.drive.pilot import Pilot, Prepared
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.robot import Robot
-from edge_wm.update.boot import Started, start
+from edge_wm.update.boot import CRASHED, Started, start
 from edge_wm.update.locks import held
 from edge_wm.update.shadow import Shadow, ShadowCriteria
 from edge_wm.update.slots import Folders
-from edge_wm.update.store import SLOTS, Installed, State, Store
+from edge_wm.update.store import FACTORY, Installed, State, Store
 from edge_wm.update.trial import Trial, TrialCounts, TrialCriteria, TrialState
 
 TAKEN = "another process drives this robot already"
@@ -54,13 +55,11 @@ class ModelChanges:
         self._shadow_criteria, self._trial_criteria = shadow, trial
         self._shadow: Shadow | None = None
         self._trial: Trial | None = None
-        self._former: Prepared | None = None
+        self._former: tuple[Prepared, str] | None = None
         self._model: Installed | None = None
-        if started.on_trial:
-            with Store(folders.store) as store:
-                counts = store.attempt.counts
-            self._trial = Trial(trial, _counts(counts))
-            self._model = started.installed
+        self._unwritten: str | None = None
+        """Why a model was given up, as long as the store has not taken that."""
+        self._begin(started)
 
     # --- while it drives ---------------------------------------------------------------------------------------------
 
@@ -110,21 +109,27 @@ class ModelChanges:
 
         The factory's is all that there is then, whatever its publisher says of it.
         """
-        drives = self._pilot.model.sha256
-        failure = store.failure(drives)
-        slots = [store.installed(slot) for slot in SLOTS]
-        if (
-            failure is None
-            or not failure.quarantined
-            or drives not in [model.model for model in slots if model]
-        ):
+        failure = store.failure(self._pilot.model.sha256)
+        if failure is None or not failure.quarantined or self._slot == FACTORY:
             return False
         if self._trial is not None:
             self._give_up(store, failure.reason)
         else:
-            self._pilot.take(start(self._folders, self._pilot.prepare).model)
+            self._drive_by(start(self._folders, self._pilot.prepare))
             self._say(f"the model that drove is given up, the model before drives: {failure.reason}")
         return True
+
+    def _drive_by(self, started: Started[Prepared]) -> None:
+        self._pilot.take(started.model)
+        self._begin(started)
+
+    def _begin(self, started: Started[Any]) -> None:
+        """What drives now, and whether it is on trial."""
+        self._slot = started.slot
+        if started.on_trial:
+            with Store(self._folders.store) as store:
+                self._trial = Trial(self._trial_criteria, _counts(store.attempt.counts))
+            self._model = started.installed
 
     def _look(self, store: Store) -> None:
         """Let a model that has come plan beside the one that drives."""
@@ -134,10 +139,13 @@ class ModelChanges:
         elif attempt.state is not State.TRIAL:
             return
         self._model = store.installed(str(attempt.slot))
-        bundle = self._folders.slot(str(attempt.slot))
-        if attempt.shadowed:
-            self._take(store, bundle)
+        if attempt.begun:  # it was given up here, and that could not be written down then
+            self._give_up(store, self._unwritten or CRASHED)
             return
+        if attempt.shadowed:
+            self._take(store, str(attempt.slot))
+            return
+        bundle = self._folders.slot(str(attempt.slot))
         self._shadow = Shadow(bundle, self._pilot.robot, criteria=self._shadow_criteria)
         self._say(f"{self._model} plans beside the model that drives")
 
@@ -153,21 +161,25 @@ class ModelChanges:
         elif verdict.passed:
             self._say(f"{self._model}: {verdict}")
             store.shadow_passed()
-            self._take(store, self._folders.slot(str(store.attempt.slot)))
+            self._take(store, str(store.attempt.slot))
         elif verdict.undecided:
             self._say(f"{self._model} is asked again: {verdict}")
         else:
             self._give_up(store, verdict.refusal or str(verdict))
 
-    def _take(self, store: Store, bundle: Path) -> None:
+    def _take(self, store: Store, slot: str) -> None:
         """Drive by the new model from the next goal on."""
         store.trial_drives()  # first: even to load it may be the end of this process
         try:
-            prepared = self._pilot.prepare(bundle)
+            prepared = self._pilot.prepare(self._folders.slot(slot))
         except BadInput as why:
             self._give_up(store, str(why))
             return
-        self._former = self._pilot.take(prepared)
+        except KeyboardInterrupt:  # somebody ends the process, not the model
+            store.trial_pauses(store.attempt.counts)
+            raise
+        self._former = self._pilot.take(prepared), self._slot
+        self._slot = slot
         self._trial = Trial(self._trial_criteria, _counts(store.attempt.counts))
         self._say(f"{self._model} is on trial: it drives from now on")
 
@@ -184,8 +196,10 @@ class ModelChanges:
         """Back to the model before.  It drives again even if that cannot be written down: the next start finds a crash."""
         in_use, self._trial = self._trial is not None, None
         assert self._model is not None
+        self._unwritten = reason
         try:
             store.fail(self._model, reason)
+            self._unwritten = None
         finally:
             if in_use:
                 self._go_back()
@@ -193,8 +207,10 @@ class ModelChanges:
 
     def _go_back(self) -> None:
         if self._former is None:  # the trial began in an earlier process
-            self._former = start(self._folders, self._pilot.prepare).model
-        self._pilot.take(self._former)
+            self._drive_by(start(self._folders, self._pilot.prepare))
+            return
+        former, self._slot = self._former
+        self._pilot.take(former)
         self._former = None
 
     def close(self) -> None:
@@ -205,9 +221,17 @@ class ModelChanges:
 
     def pause(self) -> None:
         """The process ends in good order: a trial goes on with the next one."""
-        if self._trial is not None and self._trial.verdict().state is not TrialState.FAILED:
+        if self._trial is None:
+            return
+        verdict = self._trial.verdict()
+        try:
             with Store(self._folders.store) as store:
-                store.trial_pauses(msgspec.json.encode(self._trial.counts))
+                if verdict.state is TrialState.FAILED and self._model is not None:
+                    store.fail(self._model, verdict.why)
+                else:
+                    store.trial_pauses(msgspec.json.encode(self._trial.counts))
+        except BadInput as why:
+            self._say(f"warning: {why}: the trial will count as a crash")
 
 
 def _counts(data: bytes | None) -> TrialCounts | None:
@@ -251,7 +275,13 @@ def pilot_by_updates(
     except OSError as error:
         say(f"warning: {error.filename or folders.root}: {error.strerror}: no update can be tried")
     with held(folders.driving_lock, TAKEN):
-        started = start(folders, lambda bundle: Pilot(robot, bundle, clock, execution=execution, seed=seed))
+
+        def rehearsed(bundle: Path) -> Pilot:
+            pilot = Pilot(robot, bundle, clock, execution=execution, seed=seed)
+            pilot.rehearse()  # here, so that a model that fails in it is passed over
+            return pilot
+
+        started = start(folders, rehearsed)
         for note in started.notes:
             say(f"note: {note}")
         changes = ModelChanges(folders, started.model, started, shadow, trial, say)

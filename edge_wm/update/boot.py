@@ -58,24 +58,38 @@ def start(folders: Folders, load: Callable[[Path], Model]) -> Started[Model]:
         BadInput: not even the factory's model can be used.
     """
     notes: list[str] = []
-    if not folders.store.exists():
-        return Started(FACTORY, None, False, load(folders.factory), ())
     try:
+        if not folders.store.exists():
+            return Started(FACTORY, None, False, load(folders.factory), ())
         with open_store(folders) as (store, writable):
             for slot, installed, on_trial in _order(store, writable, notes):
+                if on_trial and not _begins(store, installed, notes):
+                    continue
                 try:
-                    if on_trial:
-                        store.trial_drives()  # first: what is not written down must not drive
                     model = _load(folders.slot(slot), installed, load)
                 except BadInput as why:
                     notes.append(f"{installed} in slot {slot} is not used: {why}")
                     if on_trial:
                         _fail(store, installed, str(why), notes)
+                except KeyboardInterrupt:
+                    if on_trial:
+                        store.trial_pauses(store.attempt.counts)
+                    raise
                 else:
                     return Started(slot, installed, on_trial, model, tuple(notes))
-    except BadInput as why:
+    except (BadInput, OSError) as why:
         notes.append(str(why))
     return Started(FACTORY, None, False, load(folders.factory), tuple(notes))
+
+
+def _begins(store: Store, tried: Installed, notes: list[str]) -> bool:
+    """Write down that a model on trial drives; what is not written down must not drive."""
+    try:
+        store.trial_drives()
+    except BadInput as why:
+        notes.append(f"{tried} does not go on with its trial: {why}")
+        return False
+    return True
 
 
 def _order(store: Store, writable: bool, notes: list[str]) -> Iterator[tuple[str, Installed, bool]]:
@@ -87,9 +101,7 @@ def _order(store: Store, writable: bool, notes: list[str]) -> Iterator[tuple[str
         if tried is not None and attempt.begun:
             notes.append(f"{tried} is not used: {CRASHED}")
             _fail(store, tried, CRASHED, notes)
-        elif (
-            tried is not None and failure is not None and failure.quarantined
-        ):  # revoked since its trial began
+        elif tried is not None and failure is not None and failure.quarantined:  # revoked meanwhile
             notes.append(f"{tried} is not used: it is in quarantine: {failure.reason}")
             _fail(store, tried, failure.reason, notes)
         elif tried is not None and attempt.shadowed:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
 
 BUSY_S = 10.0
 
@@ -72,10 +72,10 @@ class Database:
     def _refusing(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not isinstance(error, sqlite3.OperationalError) or _of_damage(str(error)):
+                raise DamagedStore(self.file, one_line(str(error))) from error
             raise BadInput(f"{self.file}: {error}{_what_to_do(str(error))}") from error
-        except sqlite3.DatabaseError as error:
-            raise DamagedStore(self.file, str(error)) from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -111,11 +111,17 @@ class Database:
         self.close()
 
 
+def _of_damage(said: str) -> bool:
+    """Whether an error of SQLite's says that what was written once is not there any more."""
+    return any(word in said for word in ("no such column", "no such table", "Could not decode"))
+
+
 def _what_to_do(said: str) -> str:
     """What a person can do about an error of SQLite's that is no damage."""
     for word, advice in (
         ("readonly", "the disk cannot be written: is it failing?"),
         ("unable to open", "can its folder be written?"),
+        ("disk I/O error", "is the disk failing?"),
         ("full", "make room"),
         ("locked", "another process holds it: try again"),
     ):

@@ -110,7 +110,7 @@ class Service:
         try:
             with robot_updater(self._file, self.config) as updater:
                 self._look(updater)
-        except BadInput as why:
+        except (BadInput, OSError) as why:
             self._problem = str(why)
             self._say(f"warning: {why}")
             return False
@@ -138,7 +138,10 @@ class Service:
         """Publish what has changed, and what has not from time to time."""
         try:
             status = self.status()
-        except BadInput as why:  # not even the factory's model can be read: the next look says so again
+        except (
+            BadInput,
+            OSError,
+        ) as why:  # not even the factory's model can be read: the next look says so again
             self._say(f"warning: {why}")
             return
         same = msgspec.structs.replace(status, at=0.0, uptime_s=0.0)

@@ -58,7 +58,11 @@ class Folders:
         """Make what is not there yet.  Raises OSError."""
         for folder in (self.incoming, *(self.slot(name) for name in SLOTS)):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.root / "slots", self.root, self.root.parent):
+        for lock in (self.updating_lock, self.driving_lock):
+            if not lock.exists():
+                lock.touch()  # now, so that a disk that turns read-only later keeps no robot from driving
+        # The names in the root itself are on disk with the first transaction: see ``synchronous`` in database.py.
+        for folder in (self.root / "slots", self.root.parent):
             sync_folder(folder)
 
     def fill(self, slot: str, files: Iterable[tuple[str, bytes]]) -> None:

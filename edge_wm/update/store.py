@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_wm.errors import BadInput
-from edge_wm.update.database import Database
+from edge_wm.update.database import DamagedStore, Database
 from edge_wm.update.release import Release
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class State(str, Enum):
     TRIAL = "trial"
     COMMITTED = "committed"
     ROLLED_BACK = "rolled back"
+
+
+_SAID = {State.TRIAL: "on trial", State.FETCHING: "being fetched"}
+"""How a state is spoken of, if not by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +174,20 @@ class Store(Database):
         state, slot, shadowed, begun, counts = self._one(
             "SELECT state, slot, shadowed, begun, counts FROM attempt"
         )
-        return Attempt(State(state), slot, bool(shadowed), bool(begun), counts)
+        try:
+            return Attempt(State(state), slot, bool(shadowed), bool(begun), counts)
+        except ValueError as error:
+            raise DamagedStore(self.file, str(error)) from error
 
     # --- the steps of an update --------------------------------------------------------------------------------------
 
-    def begin_fetch(self, new: Installed) -> str:
+    def begin_fetch(self, new: Installed, keep: str | None = None) -> str:
         """``-> fetching``: from now on a slot that does not drive is nobody's model.  Returns that slot.
+
+        Args:
+            new: what is fetched.
+            keep: the slot that drives, or would at the next start; None for the active one.  After a revocation, or damage,
+                that is another.
 
         Raises:
             BadInput: a trial has not ended.
@@ -187,12 +199,15 @@ class Store(Database):
                     "a model is on trial: wait until its trial has ended, or end it: edge-wm update rollback"
                 )
             active, previous = self._choice()
-            if attempt.state is State.FETCHING and attempt.slot is not None:
-                slot = attempt.slot
+            keep = keep or active
+            free = [name for name in SLOTS if name != keep]
+            if attempt.state is State.FETCHING and attempt.slot in free:
+                slot = str(attempt.slot)
             else:
-                idle = [name for name in SLOTS if name != active]
-                slot = next((name for name in idle if name != previous), idle[0])
-            if previous == slot:
+                slot = min(free, key=lambda name: (name == active, name == previous))
+            if slot == active:
+                db.execute("UPDATE choice SET active = ?, previous = ?", (keep, FACTORY))
+            elif slot == previous:
                 db.execute("UPDATE choice SET previous = ?", (FACTORY,))
             self._empty(slot)
             if attempt.state is not State.FETCHING:
@@ -230,7 +245,7 @@ class Store(Database):
             self._expect(State.TRIAL)
             db.execute("UPDATE attempt SET begun = 1")
 
-    def trial_pauses(self, counts: bytes) -> None:
+    def trial_pauses(self, counts: bytes | None) -> None:
         """The robot was stopped in an orderly way before the trial was decided; it goes on with the next drive."""
         with self.transaction() as db:
             self._expect(State.TRIAL)
@@ -252,7 +267,12 @@ class Store(Database):
         """``-> rolled back``: the model failed; after :data:`MAX_FAILURES` times, or at once if asked, for good."""
         with self.transaction():
             attempt = self.attempt
-            if attempt.state is State.STAGED or attempt.state is State.TRIAL:
+            coming = self.installed(str(attempt.slot))
+            if (
+                attempt.state in (State.STAGED, State.TRIAL)
+                and coming is not None
+                and coming.model == model.model
+            ):
                 self._empty(str(attempt.slot))
             self._now(State.ROLLED_BACK, None)
             self._count_failure(model, reason, quarantine)
@@ -311,7 +331,7 @@ class Store(Database):
         attempt = self.attempt
         if attempt.state is not state:
             raise BadInput(
-                f"no update is {state.value}; the newest one is {attempt.state.value}: edge-wm update status"
+                f"no update is {_SAID.get(state, state.value)}; the newest one is {attempt.state.value}: edge-wm update status"
             )
         return attempt
 
@@ -328,13 +348,12 @@ class Store(Database):
             str(name): Floor(int(version), str(keys))
             for name, version, keys in self._rows("SELECT name, version, keys FROM floor")
         }
-        time_floor = self.setting(TIME_FLOOR)
-        return TrustState(
-            root=metadata.pop("root", None),
-            metadata=metadata,
-            floors=floors,
-            time_floor=datetime.fromisoformat(time_floor) if time_floor else None,
-        )
+        said = self.setting(TIME_FLOOR)
+        try:
+            time_floor = datetime.fromisoformat(said) if said else None
+        except ValueError as error:
+            raise DamagedStore(self.file, str(error)) from error
+        return TrustState(metadata.pop("root", None), metadata, floors, time_floor)
 
     def keep_trust(self, state: TrustState) -> None:
         """All of it is on disk when this returns, or none: half of it would be no repository that ever was."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +29,7 @@ from edge_wm.update.locks import DRIVING, UPDATING, held
 from edge_wm.update.metered import is_metered
 from edge_wm.update.release import Channel, Release, form_target
 from edge_wm.update.slots import Folders
-from edge_wm.update.store import FACTORY, PIN, Installed, State, Store
+from edge_wm.update.store import FACTORY, PIN, SLOTS, Installed, State, Store
 from edge_wm.update.time_trust import trusted_time
 from edge_wm.update.trust import TrustedRepository
 
@@ -145,13 +146,23 @@ class Updater:
         if attempt.state in (State.STAGED, State.TRIAL) and self.store.installed(str(attempt.slot)) == new:
             where = "staged" if attempt.state is State.STAGED else "on trial"
             return Decision(None, f"{new} is {where}")
-        has = self.store.installed(self.store.active)
-        if has is not None and self._sound(self.store.active, has):
+        has = self.store.installed(self._drives())
+        if has is not None:
             if has.model == release.model:
                 return Decision(None, f"{has} is the newest")
             if not pin and has.channel == channel.channel and release.sequence <= has.sequence:
                 return Decision(None, f"{has} is newer than what the channel offers")
         return Decision(release, f"{new} is to come")
+
+    def _drives(self) -> str:
+        """The slot of the next start: not always the active one, after a revocation or with a damaged disk."""
+        for slot in (self.store.active, self.store.previous):
+            installed = self.store.installed(slot)
+            failure = self.store.failure(installed.model) if installed is not None else None
+            in_quarantine = failure is not None and failure.quarantined
+            if installed is not None and not in_quarantine and self._sound(slot, installed):
+                return slot
+        return FACTORY
 
     def _sound(self, slot: str, installed: Installed) -> bool:
         try:
@@ -165,12 +176,9 @@ class Updater:
     def plan(self, release: Release) -> Plan:
         """What must be fetched for a release, given what is here."""
         here: dict[str, Path] = {}
-        for slot in (FACTORY, self.store.active):
-            if slot == FACTORY or self.store.installed(slot) is not None:
-                try:
-                    here |= files_of(load_bundle(self.folders.slot(slot), roles=(), golden=False))
-                except BadInput:
-                    continue  # what does not verify is no source
+        for slot in (FACTORY, self._drives()):
+            with suppress(BadInput):  # what does not verify is no source
+                here |= files_of(load_bundle(self.folders.slot(slot), roles=(), golden=False))
         return plan(release, here)
 
     def fetch(self, release: Release, progress: Callable[[int, int], None] | None = None) -> None:
@@ -185,8 +193,11 @@ class Updater:
         """
         new = Installed.of(release, self.config.channel)
         to_do = self.plan(release)
-        self._refuse_full(to_do)
-        slot = self.store.begin_fetch(new)
+        try:
+            self._make_room(to_do)
+        except OSError as error:
+            raise BadInput(f"{error.filename or self.folders.incoming}: {error.strerror}") from error
+        slot = self.store.begin_fetch(new, self._drives())
         self._bring(to_do, progress or (lambda here, of: None))
         try:
             self.folders.fill(slot, contents(to_do, self.config.robot_kind, self.folders.incoming))
@@ -200,8 +211,9 @@ class Updater:
             self.store.fail(new, refusal)
             raise BadInput(f"{new} is refused, the robot keeps its model: {refusal}")
         self.store.stage(new)
-        for file in self.folders.incoming.iterdir():
-            file.unlink()
+        with suppress(OSError):  # the next fetch tries again
+            for file in self.folders.incoming.iterdir():
+                file.unlink()
 
     def _bring(self, to_do: Plan, progress: Callable[[int, int], None]) -> None:
         assert self._repository is not None, "check comes first"
@@ -223,8 +235,19 @@ class Updater:
             )
             done += target.size
 
-    def _refuse_full(self, to_do: Plan) -> None:
-        needed = to_do.release.size + to_do.bytes_to_fetch + SPARE_BYTES
+    def _make_room(self, to_do: Plan) -> None:
+        """Throw away what was fetched for other releases.  Raises BadInput if the update does not fit, or OSError."""
+        kind, wanted = self.config.robot_kind, set[str]()
+        for piece in to_do.to_fetch:
+            if piece.form is not None:
+                wanted.add(incoming_file(self.folders.incoming, kind, piece.file, piece.form).name)
+        here = 0
+        for file in self.folders.incoming.iterdir():
+            if file.name in wanted:
+                here += file.stat().st_size
+            else:
+                file.unlink()
+        needed = to_do.release.size + to_do.bytes_to_fetch - here + SPARE_BYTES
         free = shutil.disk_usage(self.folders.root).free
         if free < needed:
             raise BadInput(
@@ -310,14 +333,23 @@ def repair(folders: Folders) -> Path | None:
     """
     with held(folders.updating_lock, UPDATING), held(folders.driving_lock, DRIVING):
         try:
-            Store(folders.store).close()
+            with Store(folders.store) as store:
+                _read_all(store)
         except DamagedStore:
-            aside = folders.store.with_name(f"{folders.store.name}.damaged-{int(time.time())}")
+            names = (f"{folders.store.name}.damaged-{number}" for number in count(1))
+            aside = next(path for name in names if not (path := folders.store.with_name(name)).exists())
             folders.store.rename(aside)
             folders.store.with_name(folders.store.name + "-journal").unlink(missing_ok=True)
             Store(folders.store).close()
             return aside
     return None
+
+
+def _read_all(store: Store) -> None:
+    """Everything that is ever read of a store.  Raises DamagedStore."""
+    for slot in SLOTS:
+        store.installed(slot)
+    store.attempt, store.active, store.trust(), store.history(), store.quarantined()
 
 
 def _add(progress: Callable[[int, int], None], before: int, of: int, here: int) -> None:

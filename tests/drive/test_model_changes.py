@@ -265,3 +265,75 @@ def test_a_store_that_breaks_while_it_drives_stops_nothing(rover: Rover) -> None
         assert rover.drive(pilot, changes).outcome is Outcome.REACHED
         assert "damaged" in rover.said[-1]
         assert rover.drive(pilot, changes).outcome is Outcome.REACHED
+
+
+def test_a_revoked_model_that_is_the_factorys_too_does_not_keep_new_ones_away(rover: Rover) -> None:
+    rover.stage(rover.folders.factory)
+    with Store(rover.folders.store) as store:
+        store.begin_trial()
+        store.commit()
+        store.quarantine(installed(rover.folders.factory, 1), "revoked by its publisher")
+    with rover.running() as (pilot, changes):
+        rover.drive(pilot, changes)
+        rover.stage(rover.new, 2)
+        rover.drive_until(pilot, changes, "it drives from now on")
+        assert pilot.model.manifest.version == "1.0.0"
+
+
+def test_a_model_that_failed_is_not_tried_again_because_that_could_not_be_written(
+    rover: Rover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail = Store.fail
+
+    def once(self: Store, *arguments: object) -> None:
+        monkeypatch.setattr(Store, "fail", fail)
+        raise BadInput("database is locked")
+
+    with rover.running() as (pilot, changes):
+        put_on_trial(rover, pilot, changes)
+        monkeypatch.setattr(Store, "fail", once)
+        near = {"range": np.full(8, 0.05, dtype=np.float32)}
+        rover.beyond = lambda index, seen: (
+            replace(seen, arrays={**seen.arrays, **near}) if index % 20 >= 10 else seen
+        )
+        rover.drive(pilot, changes)
+        assert pilot.model.manifest.version == "0.1.0"
+        rover.beyond = lambda index, seen: seen
+        for _ in range(4):
+            rover.drive(pilot, changes)
+        assert pilot.model.manifest.version == "0.1.0"
+    assert rover.state() == (State.ROLLED_BACK, FACTORY)
+
+
+def test_a_model_that_fails_in_its_rehearsal_gives_way_to_the_factorys(
+    rover: Rover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rover.stage(rover.new)
+    with Store(rover.folders.store) as store:
+        store.begin_trial()
+        store.commit()
+    rehearse = Pilot.rehearse
+
+    def fails(self: Pilot) -> None:
+        if self.model.manifest.version == "1.0.0":
+            raise BadInput("the model fails before anything moves")
+        rehearse(self)
+
+    monkeypatch.setattr(Pilot, "rehearse", fails)
+    with rover.running() as (pilot, _):
+        assert pilot.model.manifest.version == "0.1.0"
+
+
+def test_an_interrupt_while_a_model_is_loaded_is_no_crash(
+    rover: Rover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Pilot, bundle: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), rover.running() as (pilot, changes):
+        rover.stage(rover.new)
+        monkeypatch.setattr(Pilot, "prepare", interrupted)
+        rover.drive_until(pilot, changes, "never said")
+    with Store(rover.folders.store) as store:
+        assert (store.attempt.state, store.attempt.begun) == (State.TRIAL, False)
+        assert store.failure(installed(rover.new, 1).model) is None

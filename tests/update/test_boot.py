@@ -177,6 +177,33 @@ def test_not_even_a_factory_model_is_told(robot: Robot) -> None:
         robot.start()
 
 
+def test_what_the_disk_says_keeps_no_robot_from_driving(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.install(robot.one, 1)
+
+    def broken(*arguments: object, **more: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("edge_wm.update.boot.open_store", broken)
+    assert robot.version() == "0.1.0"
+
+
+def test_a_trial_that_cannot_be_written_down_is_put_off_and_did_not_fail(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.install(robot.one, 1)
+    robot.stage(robot.two, 2)
+    with monkeypatch.context() as locked:
+
+        def refuse(store: Store) -> None:
+            raise BadInput("database is locked")
+
+        locked.setattr(Store, "trial_drives", refuse)
+        assert robot.version() == "1.0.0"
+    assert robot.version() == "2.0.0"
+
+
 # --- a disk that cannot be written -----------------------------------------------------------------------------------
 
 

@@ -57,6 +57,24 @@ def test_while_a_slot_is_filled_it_is_nobodys_model(store: Store) -> None:
     assert (store.active, store.previous, store.installed("a")) == ("b", FACTORY, None)
 
 
+def test_the_slot_that_drives_is_never_written_even_if_it_is_not_the_active_one(store: Store) -> None:
+    """As after a revocation of the active model: the one before drives."""
+    install(store, OLD)
+    install(store, NEW)
+    fix = Installed("c" * 64, "rooms", "1.2.0", "stable", 3)
+    assert store.begin_fetch(fix, keep="a") == "b"
+    assert (store.active, store.previous, store.installed("a")) == ("a", FACTORY, OLD)
+    assert store.begin_fetch(fix, keep="a") == "b"
+
+
+@pytest.mark.parametrize("statement", ["UPDATE attempt SET state = 'triah'", "DROP TABLE attempt"])
+def test_nonsense_in_a_row_is_damage(store: Store, statement: str) -> None:
+    with store.transaction() as db:
+        db.execute(statement)
+    with pytest.raises(DamagedStore):
+        _ = store.attempt
+
+
 def test_a_fetch_that_goes_on_stays_in_its_slot_and_is_told_once(store: Store) -> None:
     install(store, OLD)
     assert [store.begin_fetch(NEW) for _ in range(3)] == ["b", "b", "b"]
