@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -14,9 +13,6 @@ from edge_wm.commands.output_option import OutputFile
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.update.config import DEFAULT_CONFIG, UpdateConfig, folders_of, load_config
-
-if TYPE_CHECKING:
-    from edge_wm.update.updater import Decision, Updater
 
 config_option = click.option(
     "--config",
@@ -85,7 +81,7 @@ def _fetch(config_file: Path, config: UpdateConfig, again: bool, metered_ok: boo
     from edge_wm.update.robot_updater import robot_updater
 
     with robot_updater(config_file, config) as updater:
-        decision = _check_again(updater, again)
+        decision = updater.check(again=again)
         if decision.release is None:
             click.echo(decision.why)
             return 0
@@ -96,13 +92,6 @@ def _fetch(config_file: Path, config: UpdateConfig, again: bool, metered_ok: boo
         release = decision.release
     click.echo(f"{release.name} {release.version} is staged: edge-wm update apply, or with the next rest")
     return 0
-
-
-def _check_again(updater: Updater, again: bool) -> Decision:
-    if again:
-        for failure in updater.store.quarantined():
-            updater.store.forgive(failure.model)
-    return updater.check()
 
 
 class _progress:  # noqa: N801 -- a context manager

@@ -74,10 +74,11 @@ def status_of(folders: Folders) -> UpdateStatus:
 
 def _status(store: Store, folders: Folders) -> UpdateStatus:
     attempt, events = store.attempt, store.history(1)
+    slot = _drives(store)
     return UpdateStatus(
         state=attempt.state,
-        slot=store.active,
-        active=store.installed(store.active) or factory_model(folders),
+        slot=slot,
+        active=store.installed(slot) or factory_model(folders),
         previous=store.installed(store.previous),
         coming=store.installed(attempt.slot)
         if attempt.slot and attempt.state in (State.STAGED, State.TRIAL)
@@ -86,6 +87,19 @@ def _status(store: Store, folders: Folders) -> UpdateStatus:
         quarantined=store.quarantined(),
         newest=events[0] if events else None,
     )
+
+
+def _drives(store: Store) -> str:
+    """The slot that drives as far as the store knows: whether its files are sound is found out at the start."""
+    attempt = store.attempt
+    if attempt.begun and attempt.slot is not None:
+        return attempt.slot
+    for slot in (store.active, store.previous):
+        installed = store.installed(slot)
+        failure = store.failure(installed.model) if installed is not None else None
+        if installed is not None and (failure is None or not failure.quarantined):
+            return slot
+    return FACTORY
 
 
 def factory_model(folders: Folders) -> Installed:

@@ -92,8 +92,11 @@ class Updater:
 
     # --- look --------------------------------------------------------------------------------------------------------
 
-    def check(self) -> Decision:
+    def check(self, *, again: bool = False) -> Decision:
         """Ask the repository which model this robot should have.
+
+        Args:
+            again: also a model that is in quarantine here, unless its publisher has revoked it.
 
         Raises:
             BadInput: it cannot be reached or not be believed; the robot keeps its model.
@@ -109,7 +112,7 @@ class Updater:
         self._repository = repository
         channel = repository.channel(self.config.robot_kind, self.config.channel)
         self._quarantine_revoked(channel)
-        return self._decide(channel)
+        return self._decide(channel, again)
 
     def _quarantine_revoked(self, channel: Channel) -> None:
         for slot in (self.store.active, self.store.previous):
@@ -125,7 +128,7 @@ class Updater:
         elif attempt.state is State.TRIAL:
             self.store.quarantine(coming, REVOKED)  # whoever drives by it now hears of it at the next start
 
-    def _decide(self, channel: Channel) -> Decision:
+    def _decide(self, channel: Channel, again: bool) -> Decision:
         pin = self.store.setting(PIN)
         release = channel.find(pin) if pin else self.choose(channel)
         if release is None and pin:
@@ -136,7 +139,9 @@ class Updater:
             return Decision(None, f"channel {channel.channel} has nothing for this robot")
         new = Installed.of(release, channel.channel)
         failure = self.store.failure(release.model)
-        if failure is not None and failure.quarantined:
+        if failure is not None and again:  # no release of a channel is revoked
+            self.store.forgive(release.model)
+        elif failure is not None and failure.quarantined:
             return Decision(None, f"{new} is in quarantine: {failure.reason}")
         if _numbers(release.requires) > _numbers(__version__):
             raise BadInput(

@@ -64,6 +64,7 @@ def robot(tmp_path: Path) -> Robot:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a proof stands back for everybody else
 def test_from_the_repository_to_a_committed_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(SHIPPED, tmp_path / "factory")
     manifest = tmp_path / "factory" / MANIFEST_NAME

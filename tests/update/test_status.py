@@ -52,6 +52,21 @@ def test_a_failure_is_not_well_and_says_why(tmp_path: Path) -> None:
     assert said(folders).count("missed 12 of 100 deadlines") == 2
 
 
+def test_what_drives_is_told_and_not_what_was_committed(tmp_path: Path) -> None:
+    folders = robot(tmp_path)
+    one, two = (tiny_version(tmp_path / version, version) for version in ("1.0.0", "2.0.0"))
+    with Store(folders.store) as store:
+        for sequence, bundle in enumerate((one, two), 1):
+            folders.fill(store.begin_fetch(installed(bundle, sequence)), contents_of(bundle))
+            store.stage(installed(bundle, sequence))
+            store.begin_trial()
+            store.trial_drives()
+            assert status_of(folders).active.version == bundle.name
+            store.commit()
+        store.quarantine(installed(two, 2), "revoked by its publisher")
+    assert status_of(folders).active.version == "1.0.0"
+
+
 def test_a_damaged_store_is_a_problem_and_not_a_traceback(tmp_path: Path) -> None:
     folders = robot(tmp_path)
     folders.store.write_bytes(b"rubbish" * 99)
