@@ -377,3 +377,68 @@ def test_a_bundle_with_a_bad_tflite_graph_is_refused_before_the_engine(both: Pat
     replace_file(both, "observe.tflite", pack(model(graph)))
     with pytest.raises(BadInput, match=r"observe\.tflite: uses operator RANDOM_UNIFORM: it is random"):
         load_bundle(both)
+
+
+# --- what engines do not look at before they use it ------------------------------------------------------------------
+
+
+def with_node(added: Node, tensors: dict[str, tuple[tuple[int, ...], str]], **constants: np.ndarray) -> bytes:
+    """The observe graph with one more operator, whose results nobody uses."""
+    graph = observe_graph()
+    graph.tensors.update(tensors)
+    graph.constants.update(constants)
+    graph.nodes.append(added)
+    return pack(model(graph))
+
+
+def split(axis: float, says: int) -> bytes:
+    node = Node("SPLIT", ["axis", "pose"], ["p", "q", "r"], options("Split", numSplits=says))
+    return with_node(
+        node,
+        dict.fromkeys("pqr", ((1,), "float32")),
+        axis=np.array(axis, dtype=np.int32 if isinstance(axis, int) else np.float32),
+    )
+
+
+def test_a_split_that_counts_right_passes() -> None:
+    check(split(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (split(0, 4), "SPLIT"),
+        (split(7, 3), "takes axis"),
+        (split(-2, 3), "takes axis"),
+        (
+            with_node(Node("ADD", ["pose"], ["q"], options("Add")), {"q": ((3,), "float32")}),
+            "ADD has 1 inputs and 1 outputs, which do not fit it",
+        ),
+        (
+            with_node(
+                Node("SOFTMAX", ["mean_light"], ["q"], options("Softmax", beta=1.0)), {"q": ((), "float32")}
+            ),
+            "has no dimension",
+        ),
+        (
+            with_node(
+                Node("ADD", ["small", "small"], ["q"], options("Add")),
+                {"q": ((3,), "int8")},
+                small=np.zeros(3, dtype=np.int8),
+            ),
+            "has no scale",
+        ),
+        (split(0.0, 3), "should hold int32"),
+    ],
+    ids=[
+        "count",
+        "axis beyond",
+        "axis before",
+        "an input too few",
+        "no dimension",
+        "no scale",
+        "no integers",
+    ],
+)
+def test_what_an_engine_would_read_beyond_is_refused(data: bytes, says: str) -> None:
+    assert says in refusal(data)
