@@ -1,9 +1,11 @@
-"""Files that are still there after a power cut.  See also ``output_file.py``, which replaces a file in one step."""
+"""Files that are still there after a power cut."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from edge_wm.output_file import write_atomically
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -12,6 +14,12 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in place whole; a power cut leaves the old one before this returns, and the new one afterwards."""
+    write_atomically(path, content)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

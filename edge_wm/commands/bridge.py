@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_wm.commands.bridge_options import connected, device_option, json_option, linked, robot_option
+from edge_wm.commands.bridge_options import connected, device_option, linked, robot_option
 from edge_wm.commands.bridge_setup import arm_test, calibrate, flash
+from edge_wm.commands.output_option import json_option
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.robot import load_robot

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_wm.commands.output_option import OutputFile
 from edge_wm.drive.bridges import bridge_of, port_of
 from edge_wm.errors import BadInput
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
@@ -27,9 +26,6 @@ robot_option = click.option(
     help="Robot file; its [bridge] says what moves the robot and where it is.",
 )
 device_option = click.option("--device", metavar="PORT", help="Serial port; default: that of the robot file.")
-json_option = click.option(
-    "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."
-)
 wheels_up_option = click.option(
     "--wheels-up", is_flag=True, help="Yes, the wheels turn freely and nothing is near them."
 )

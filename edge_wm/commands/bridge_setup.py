@@ -17,10 +17,10 @@ import msgspec
 from edge_wm.commands.bridge_options import (
     connected,
     device_option,
-    json_option,
     robot_option,
     wheels_up_option,
 )
+from edge_wm.commands.output_option import json_option
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.robot import Robot, amend_robot, chassis_of, load_robot

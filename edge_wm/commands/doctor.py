@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_wm.commands.bridge_options import json_option
+from edge_wm.commands.output_option import json_option
 from edge_wm.output_file import write_json
 from edge_wm.robot import DEFAULT_ROBOT, load_robot
 

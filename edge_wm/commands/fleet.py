@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_wm.commands.output_option import OutputFile
+from edge_wm.commands.output_option import json_option
 from edge_wm.errors import BadInput, one_line
 from edge_wm.output_file import write_json
 
@@ -32,7 +32,7 @@ _OPTIONS = (
     click.option("--user", metavar="NAME", help="To log in with."),
     click.option("--password-file", metavar="FILE", help="Its first line is the password."),
     click.option("--kind", metavar="KIND", default="+", help="Only robots of this kind."),
-    click.option("--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."),
+    json_option,
 )
 
 

@@ -10,7 +10,7 @@ import click
 
 from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.bundle.manifest import Graph
-from edge_wm.commands.output_option import OutputFile
+from edge_wm.commands.output_option import json_option
 from edge_wm.errors import one_line
 from edge_wm.output_file import write_json
 
@@ -21,14 +21,11 @@ def command() -> None:
 
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-_json = click.option(
-    "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."
-)
 
 
 @command.command()
 @_directory
-@_json
+@json_option
 @click.option(
     "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the engine."
 )
@@ -67,7 +64,7 @@ def verify(directory: Path, json_file: Path | None, threads: int) -> int:
 
 @command.command()
 @_directory
-@_json
+@json_option
 def inspect(directory: Path, json_file: Path | None) -> int:
     """Show what the bundle in DIR takes, gives and is made of."""
     bundle = load_bundle(directory)

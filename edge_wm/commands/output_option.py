@@ -1,4 +1,4 @@
-"""The type of options that name a file to write."""
+"""Options that name a file to write."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ class OutputFile(click.Path):
         path = Path(os.fspath(value))
         check_output_file(path)
         return path
+
+
+json_option = click.option(
+    "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."
+)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_wm.commands.output_option import OutputFile
+from edge_wm.commands.output_option import json_option
 from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.output_file import write_json
 from edge_wm.robot import DEFAULT_ROBOT, load_robot
@@ -27,7 +27,7 @@ from edge_wm.robot import DEFAULT_ROBOT, load_robot
     default=DEFAULT_ROBOT,
     help="Robot file; its board's [engine] says where a delegate is.",
 )
-@click.option("--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here.")
+@json_option
 @click.option(
     "--no-store", is_flag=True, help="Only show: do not remember the choice for `drive` and `demo`."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_wm import __version__
-from edge_wm.commands.output_option import OutputFile
+from edge_wm.commands.output_option import json_option
 from edge_wm.commands.publish_options import (
     check_version,
     days,
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from edge_wm.publish.publisher import Access
     from edge_wm.publish.releases import Decided
 
-_json = click.option(
-    "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."
-)
 _kind = click.option("--robot-kind", metavar="KIND", help="Of robots; needed if there are several.")
 _fraction = click.FloatRange(0.0, 1.0)
 
@@ -112,7 +109,7 @@ def init_repo(
     show_default=True,
     help="To so many newest models of each channel.",
 )
-@_json
+@json_option
 def publish(
     access: Access,
     bundle: Path,
@@ -150,7 +147,7 @@ def publish(
 @click.option("--from", "source", metavar="NAME", help="The channel it was released on; default: the same.")
 @click.option("--fraction", type=_fraction, required=True, help="Of the channel's robots.")
 @_kind
-@_json
+@json_option
 def promote(
     access: Access,
     model: str,
@@ -319,7 +316,7 @@ def prune(access: Access) -> int:
     type=click.FloatRange(0.0),
     help="Default: a fifth of each role's days.",
 )
-@_json
+@json_option
 def status(
     access: Access,
     within_days: float | None,

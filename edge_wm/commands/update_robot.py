@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from edge_wm.commands.output_option import OutputFile
+from edge_wm.commands.output_option import json_option
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.update.config import DEFAULT_CONFIG, UpdateConfig, folders_of, load_config
@@ -23,9 +23,6 @@ config_option = click.option(
     show_default=True,
     envvar="EDGE_WM_UPDATE",
     help="The robot's update.toml.",
-)
-json_option = click.option(
-    "--json", "json_file", metavar="FILE", type=OutputFile(), help="Write the same facts here."
 )
 
 

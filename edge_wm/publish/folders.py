@@ -19,9 +19,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_wm.bundle.manifest import Sha256
-from edge_wm.durable import sync_folder
+from edge_wm.durable import replace_file
 from edge_wm.errors import BadInput
-from edge_wm.output_file import write_atomically
 from edge_wm.toml_file import checked, read_table
 
 KINDS = "kinds"
@@ -153,7 +152,7 @@ def write_settings(folders: Folders, settings: Settings) -> None:
         for key, value in values.items():
             if table.get(key) != value:
                 table[key] = value
-    write_private(folders.settings, tomlkit.dumps(document).encode())
+    replace_file(folders.settings, tomlkit.dumps(document).encode())
 
 
 def read_seen(folders: Folders) -> dict[str, int]:
@@ -168,10 +167,4 @@ def read_seen(folders: Folders) -> dict[str, int]:
 
 def write_seen(folders: Folders, versions: Mapping[str, int]) -> None:
     """Remember what has been published."""
-    write_private(folders.seen, msgspec.json.encode(versions))
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file of the private folder whole and durably, or not at all."""
-    write_atomically(path, content)
-    sync_folder(path.parent)
+    replace_file(folders.seen, msgspec.json.encode(versions))

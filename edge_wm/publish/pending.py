@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from edge_wm.durable import replace_file
 from edge_wm.errors import BadInput
 from edge_wm.publish.draft import lack
-from edge_wm.publish.folders import Folders, write_private
+from edge_wm.publish.folders import Folders
 from edge_wm.publish.published import ROOT, TARGETS, AnyMetadata, kinds_of, parse
 
 _INDEX = "index.json"
@@ -67,7 +68,7 @@ def save_pending(folders: Folders, waiting: Mapping[str, AnyMetadata]) -> None:
         path = folders.pending / file_name(role, metadata)
         content = metadata.to_bytes()
         if not path.is_file() or path.read_bytes() != content:
-            write_private(path, content)
+            replace_file(path, content)
     _write_names(folders, [file_name(role, metadata) for role, metadata in waiting.items()])
 
 
@@ -93,7 +94,7 @@ def _names(folders: Folders) -> list[str]:
 
 def _write_names(folders: Folders, names: Sequence[str]) -> None:
     if sorted(names) != sorted(_names(folders)):
-        write_private(folders.pending / _INDEX, msgspec.json.encode(sorted(names)))
+        replace_file(folders.pending / _INDEX, msgspec.json.encode(sorted(names)))
 
 
 def _content(path: Path) -> bytes:

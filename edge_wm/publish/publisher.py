@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edge_wm.durable import sync_folder
+from edge_wm.durable import replace_file
 from edge_wm.errors import BadInput
-from edge_wm.output_file import write_atomically
 from edge_wm.publish.check import check_as_robots
 from edge_wm.publish.draft import Draft, KeyMissing, lack, require_key
 from edge_wm.publish.folders import (
@@ -23,7 +22,6 @@ from edge_wm.publish.folders import (
     Settings,
     read_seen,
     read_settings,
-    write_private,
     write_seen,
     write_settings,
 )
@@ -225,12 +223,11 @@ class Publisher:
         last = (TIMESTAMP,) if first else (TIMESTAMP, ROOT)
         for role in sorted(draft.new, key=lambda role: last.index(role) if role in last else -1):
             if first and role == TIMESTAMP:  # from now on it is a repository
-                write_private(self.folders.trusted_root, draft.new[ROOT].to_bytes())
+                replace_file(self.folders.trusted_root, draft.new[ROOT].to_bytes())
             path = self.folders.metadata / _public_name(role, draft.new[role])
-            write_atomically(path, files[path.name])
-            sync_folder(path.parent)
+            replace_file(path, files[path.name])
         if ROOT in draft.new:
-            write_private(self.folders.trusted_root, draft.new[ROOT].to_bytes())
+            replace_file(self.folders.trusted_root, draft.new[ROOT].to_bytes())
         versions = {role: metadata.signed.version for role, metadata in draft.new.items()}
         write_seen(self.folders, {**read_seen(self.folders), **versions})
         drop_pending(self.folders, set(draft.new))

@@ -7,9 +7,8 @@ import hashlib
 from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile
 
-from edge_wm.durable import sync_folder
+from edge_wm.durable import replace_file
 from edge_wm.errors import BadInput
-from edge_wm.output_file import write_atomically
 from edge_wm.publish.folders import Folders
 from edge_wm.publish.published import AnyMetadata
 from edge_wm.update.forms import restore
@@ -43,8 +42,7 @@ class TargetFolder:
         path = self._folders.targets / entry.get_prefixed_paths()[0]
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry.hashes["sha256"]:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content)
-            sync_folder(path.parent)
+            replace_file(path, content)
         self.listed[target] = entry
         return entry
 

@@ -215,7 +215,7 @@ def test_a_full_or_read_only_disk_is_one_line_and_nothing_is_published(
     def read_only(path: Path, content: bytes) -> None:
         raise OSError(30, "Read-only file system", str(path))
 
-    monkeypatch.setattr(targets, "write_atomically", read_only)
+    monkeypatch.setattr(targets, "replace_file", read_only)
     assert command("publish", repo, bundle(tmp_path / "two", "0.2.0"), "--channel", "beta") == 2
     refusal = capsys.readouterr().err.splitlines()[-1]
     assert refusal.startswith("error: ") and refusal.endswith("Read-only file system")

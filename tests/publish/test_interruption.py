@@ -29,12 +29,12 @@ class Writes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number, self.stop_at, self.how, self.error = 0, -1, "after", BaseException()
-        self._write = publisher.write_atomically
+        self._write = publisher.replace_file
         monkeypatch.setattr(
             os, "fsync", lambda descriptor: None
         )  # this is about processes, and has many writes
         for module in (publisher, targets, folders):
-            monkeypatch.setattr(module, "write_atomically", self.write)
+            monkeypatch.setattr(module, "replace_file", self.write)
 
     def stop(self, at: int, how: str, error: BaseException) -> None:
         self.number, self.stop_at, self.how, self.error = 0, at, how, error

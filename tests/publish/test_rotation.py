@@ -113,7 +113,7 @@ def test_no_reader_is_refused_while_keys_change(
 ) -> None:
     """A robot looks before and after every single write; it knows today's root or the first one."""
     robot, looks = Robot(keeper.folders.public, tmp_path / "robot"), []
-    write = publisher_module.write_atomically
+    write = publisher_module.replace_file
 
     def watched(path: Path, content: bytes) -> None:
         for moment in ("before", "after"):
@@ -123,7 +123,7 @@ def test_no_reader_is_refused_while_keys_change(
             if moment == "before":
                 write(path, content)
 
-    monkeypatch.setattr(publisher_module, "write_atomically", watched)
+    monkeypatch.setattr(publisher_module, "replace_file", watched)
     keeper.rotate(role)
     assert looks
 
@@ -134,7 +134,7 @@ def test_with_the_old_key_lost_robots_are_refused_only_until_the_last_write(
 ) -> None:
     keeper.take_away(f"{role}-*.pem", tmp_path / "lost")
     refused = []
-    write = publisher_module.write_atomically
+    write = publisher_module.replace_file
 
     def watched(path: Path, content: bytes) -> None:
         write(path, content)
@@ -144,7 +144,7 @@ def test_with_the_old_key_lost_robots_are_refused_only_until_the_last_write(
         except RepositoryError:
             refused.append(True)
 
-    monkeypatch.setattr(publisher_module, "write_atomically", watched)
+    monkeypatch.setattr(publisher_module, "replace_file", watched)
     keeper.rotate(role)
     assert refused[-1] is False and any(refused)  # the latter shows that the test above can fail
     assert len(Robot(keeper.folders.public, tmp_path / "robot").channel().releases) == 1
