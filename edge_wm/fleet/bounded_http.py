@@ -5,14 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
 from edge_wm.errors import BadInput, one_line
 from edge_wm.fleet.config import Address
-from edge_wm.update.deadline import Deadline, connections, pools_that_end
+from edge_wm.network_error import said
+from edge_wm.update.deadline import Deadline, connections, pools_that_end, proxy_for
 
 CONNECT_S = 15.0
 TOTAL_S = 60.0
@@ -52,7 +51,7 @@ class BoundedHttp:
         self._deadline = Deadline()
         pools, tls = pools_that_end(self._deadline)
         context = _believing(ca, tls) if address.tls else None
-        proxy = None if proxy_bypass(address.host) else getproxies().get(urlsplit(url).scheme)
+        proxy = proxy_for(url)
         try:
             self._connections = connections(proxy, pools, context)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
@@ -87,7 +86,7 @@ class BoundedHttp:
                 self._connections.clear()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             late = self._deadline.passed
-            why = f"no whole answer within {self._total_s:g} s" if late else _reason(error)
+            why = f"no whole answer within {self._total_s:g} s" if late else said(error)
             raise BadInput(f"{self._url}: {why}") from None
         if 300 <= answer.status < 400:
             raise BadInput(f"{self._url}: redirects {path}, and is not followed")
@@ -105,17 +104,6 @@ def _believing(ca: Path | None, tls: Callable[[], ssl.SSLContext]) -> ssl.SSLCon
     try:
         context = ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:
-        raise BadInput(f"{ca}: {_reason(error)}") from None
+        raise BadInput(f"{ca}: {said(error)}") from None
     context.sslsocket_class = tls().sslsocket_class
     return context
-
-
-def _reason(error: Exception) -> str:
-    """What a person can use of an error of the network, which ``urllib3`` may have wrapped."""
-    while inner := next((part for part in error.args if isinstance(part, Exception)), None):
-        error = inner
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not believed: {error.verify_message}"
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(error.strerror)
-    return one_line(str(error))[:200] or type(error).__name__

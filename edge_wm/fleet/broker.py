@@ -20,8 +20,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_wm.errors import BadInput, one_line
+from edge_wm.errors import BadInput
 from edge_wm.fleet.config import BrokerConfig, address_of, refuse_in_the_clear, secret_in
+from edge_wm.network_error import said
 
 SCHEMES = {"mqtts": (8883, True), "mqtt": (1883, False)}
 ONLINE, OFFLINE = b"online", b"offline"
@@ -109,7 +110,7 @@ class BrokerConnection:
         try:
             self._client.connect(self._address.host, self._address.port, self._keepalive_s)
         except (OSError, ValueError) as error:
-            raise BadInput(f"{self._url}: {_reason(error)}") from None
+            raise BadInput(f"{self._url}: {said(error)}") from None
         self._turn_until(lambda: self._connected, CONNECT_S, "does not answer as an MQTT broker")
 
     def publish(self, topic: str, content: bytes) -> None:
@@ -202,14 +203,5 @@ def _tls(config: BrokerConfig, folder: Path) -> ssl.SSLContext:
             context.load_cert_chain(str(folder / config.certificate), key)
     except (OSError, ssl.SSLError) as error:
         files = ", ".join(filter(None, (config.ca, config.certificate, config.key)))
-        raise BadInput(f"{files}: {_reason(error)}") from None
+        raise BadInput(f"{files}: {said(error)}") from None
     return context
-
-
-def _reason(error: Exception) -> str:
-    """What a person can use of an error of the network."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not believed: {error.verify_message}"
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(error.strerror)
-    return one_line(str(error)) or type(error).__name__

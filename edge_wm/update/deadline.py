@@ -12,6 +12,8 @@ import ssl
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -112,6 +114,14 @@ def pools_that_end(deadline: Deadline) -> tuple[Pools, Callable[[], ssl.SSLConte
         return context
 
     return {"http": HttpPool, "https": HttpsPool}, tls
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for this server; None if it names none."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return None if proxy is None or proxy_bypass(parts.netloc.rpartition("@")[2]) else proxy
 
 
 def connections(proxy: str | None, pools: Pools, context: ssl.SSLContext | None) -> urllib3.PoolManager:

@@ -7,13 +7,11 @@ fail to serve, and shall not be able to do so slowly.
 from __future__ import annotations
 
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from tuf.api.exceptions import (
@@ -25,8 +23,8 @@ from tuf.api.exceptions import (
 from tuf.ngclient.fetcher import FetcherInterface
 
 from edge_wm import __version__
-from edge_wm.errors import one_line
-from edge_wm.update.deadline import Deadline, connections, pools_that_end
+from edge_wm.network_error import cause, said
+from edge_wm.update.deadline import Deadline, connections, pools_that_end, proxy_for
 from edge_wm.update.folder_file import open_folder_file, read_chunks
 
 CHUNK_BYTES = 64 << 10
@@ -211,11 +209,10 @@ class RobotFetcher(FetcherInterface):
                     timeout=urllib3.Timeout(connect=limits.connect_s, read=limits.gap_s),
                 )
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                cause = _cause(error)
-                if self._deadline.passed or isinstance(cause, TimeoutError):
+                if self._deadline.passed or _is_timeout(error):
                     raise SlowRetrievalError(f"{url}: no answer in time") from None
-                if second or not isinstance(cause, CLOSED):
-                    raise DownloadError(f"{url}: cannot be reached: {_said(cause)}") from None
+                if second or not isinstance(cause(error), CLOSED):
+                    raise DownloadError(f"{url}: cannot be reached: {said(error)}") from None
         raise AssertionError("unreachable")
 
     def _body(self, response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
@@ -225,21 +222,16 @@ class RobotFetcher(FetcherInterface):
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if self._deadline.passed:
                 raise SlowRetrievalError(f"{url}: took longer than {self.limits.total_s:g} s") from None
-            cause = _cause(error)
-            if isinstance(cause, TimeoutError):
+            if _is_timeout(error):
                 raise SlowRetrievalError(f"{url}: nothing came for {self.limits.gap_s:g} s") from None
-            raise DownloadError(f"{url}: broke off: {_said(cause)}") from None
+            raise DownloadError(f"{url}: broke off: {said(error)}") from None
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """What makes connections, through the proxy of the environment if there is one for this server."""
-        parts = urlsplit(url)
-        proxies = getproxies()
-        proxy = proxies.get(parts.scheme) or proxies.get("all")
-        if proxy is not None and proxy_bypass(parts.netloc.rpartition("@")[2]):
-            proxy = None
-        key = parts.scheme, proxy
+        scheme, proxy = urlsplit(url).scheme, proxy_for(url)
+        key = scheme, proxy
         if key not in self._pools:
-            secured = parts.scheme == "https" or (proxy or "").startswith("https:")
+            secured = scheme == "https" or (proxy or "").startswith("https:")
             self._pools[key] = connections(proxy, self._classes, self._tls() if secured else None)
         return self._pools[key]
 
@@ -273,26 +265,12 @@ def _start(response: urllib3.BaseHTTPResponse, url: str, asked: int) -> int:
     """Where the body begins.  Raises DownloadError if the server does not say so, or says something else."""
     if response.status == 200:
         return 0
-    said = response.headers.get("Content-Range", "")
-    if re.fullmatch(rf"bytes {asked}-\d+/(\d+|\*)", said.strip()) is None:
-        raise DownloadError(f"{url}: asked from byte {asked} on, it answers {said[:40]!r}")
+    range_given = response.headers.get("Content-Range", "")
+    if re.fullmatch(rf"bytes {asked}-\d+/(\d+|\*)", range_given.strip()) is None:
+        raise DownloadError(f"{url}: asked from byte {asked} on, it answers {range_given[:40]!r}")
     return asked
 
 
-def _cause(error: Exception) -> Exception:
-    """The error of the socket, or of TLS, that ``urllib3`` has wrapped."""
-    while True:
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, Exception):
-            inner = next((part for part in error.args if isinstance(part, Exception)), None)
-        if inner is None:
-            return TimeoutError() if isinstance(error, urllib3.exceptions.TimeoutError) else error
-        error = inner
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not believed: {one_line(error.verify_message)}"
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(error.strerror)
-    return one_line(str(error))[:200] or type(error).__name__
+def _is_timeout(error: Exception) -> bool:
+    found = cause(error)
+    return isinstance(found, (TimeoutError, urllib3.exceptions.TimeoutError))
