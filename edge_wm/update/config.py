@@ -11,10 +11,9 @@ from edge_wm.bundle.manifest import ModelName
 from edge_wm.errors import BadInput
 from edge_wm.fleet.config import BrokerConfig, RolloutConfig
 from edge_wm.toml_file import checked, read_table
+from edge_wm.update.criteria import ShadowCriteria, TrialCriteria
 from edge_wm.update.release import ChannelName
-from edge_wm.update.shadow import ShadowCriteria
 from edge_wm.update.slots import FACTORY_BUNDLE, Folders
-from edge_wm.update.trial import TrialCriteria
 
 DEFAULT_CONFIG = Path("/etc/edge-wm/update.toml")
 

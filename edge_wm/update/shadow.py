@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
 
 from edge_wm.control.loop import Tick
 from edge_wm.drive.pilot import observed
@@ -19,6 +17,7 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput, one_line
 from edge_wm.robot import Robot
 from edge_wm.update.confined import Limits
+from edge_wm.update.criteria import ShadowCriteria
 from edge_wm.update.proof import MAX_REFUSAL, NOT_THE_MODEL, usual_limits
 from edge_wm.update.sandbox import End, Sandboxed
 from edge_wm.update.shadowed import Report, Request
@@ -28,20 +27,6 @@ from firmware_bridge.bridge import NEUTRAL, Command
 MODULE = "edge_wm.update.shadowed"
 NO_END_S = 1e9
 """A shadow lives as long as it takes the robot to drive that far; its CPU time is limited."""
-
-
-class ShadowCriteria(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a shadow must show: ``[shadow]`` of ``update.toml``.
-
-    Attributes:
-        ticks: in which it is asked for a plan, of one process that drives: some robots' drives are short.
-        min_planned_share: of these, in which it must have one.
-        patience_s: driving without a tick that it took, after which it is given up.
-    """
-
-    ticks: Annotated[int, Meta(ge=1, le=100_000)] = 60
-    min_planned_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.98
-    patience_s: Annotated[float, Meta(gt=0.0, le=86400.0)] = 120.0
 
 
 @dataclass(frozen=True, slots=True)

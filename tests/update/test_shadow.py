@@ -21,7 +21,8 @@ from edge_wm.drive.pilot import observed
 from edge_wm.robot import load_robot
 from edge_wm.sensors.observation import Observation
 from edge_wm.update.confined import Limits
-from edge_wm.update.shadow import Shadow, ShadowCriteria, ShadowVerdict
+from edge_wm.update.criteria import ShadowCriteria
+from edge_wm.update.shadow import Shadow, ShadowVerdict
 from edge_wm.update.shadowed import Report
 from edge_wm.update.tick_ring import SLOTS, TickRing, shown
 from firmware_bridge.bridge import Command

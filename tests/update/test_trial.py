@@ -14,7 +14,8 @@ from edge_wm.control.supervisor import Reason, SupervisedCommand
 from edge_wm.engines.engine import EngineError
 from edge_wm.planner.plan import Plan
 from edge_wm.sensors.observation import MalformedReading
-from edge_wm.update.trial import Trial, TrialCounts, TrialCriteria, TrialState
+from edge_wm.update.criteria import TrialCriteria
+from edge_wm.update.trial import Trial, TrialCounts, TrialState
 from firmware_bridge.bridge import NEUTRAL, BridgeError
 from tests.control.fakes import FORWARD, TICK_S, observe
 
