@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -82,28 +83,21 @@ def _fetch(config_file: Path, config: UpdateConfig, again: bool, metered_ok: boo
         if decision.release is None:
             click.echo(decision.why)
             return 0
-        if not metered_ok:
-            updater.refuse_metered(decision.release)
         with _progress() as progress:
-            updater.fetch(decision.release, progress)
+            updater.fetch(decision.release, progress, metered_ok=metered_ok)
         release = decision.release
     click.echo(f"{release.name} {release.version} is staged: edge-wm update apply, or with the next rest")
     return 0
 
 
-class _progress:  # noqa: N801 -- a context manager
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, nothing elsewhere."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-    def __enter__(self) -> Callable[[int, int], None]:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-        self._bar = Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=True)
-        self._bar.start()
-        task = self._bar.add_task("fetch", total=None)
-        return lambda here, of: self._bar.update(task, completed=here, total=of)
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=True) as bar:
+        task = bar.add_task("fetch", total=None)
+        yield lambda here, of: bar.update(task, completed=here, total=of)
 
 
 @click.command("apply")

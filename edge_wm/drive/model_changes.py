@@ -20,11 +20,12 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.robot import Robot
 from edge_wm.update.boot import CRASHED, Started, start
+from edge_wm.update.criteria import ShadowCriteria, TrialCriteria
 from edge_wm.update.locks import held
-from edge_wm.update.shadow import Shadow, ShadowCriteria
+from edge_wm.update.shadow import Shadow
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import FACTORY, Installed, State, Store
-from edge_wm.update.trial import Trial, TrialCounts, TrialCriteria, TrialState
+from edge_wm.update.trial import Trial, TrialCounts, TrialState
 
 TAKEN = "another process drives this robot already"
 
@@ -109,14 +110,14 @@ class ModelChanges:
 
         The factory's is all that there is then, whatever its publisher says of it.
         """
-        failure = store.failure(self._pilot.model.sha256)
-        if failure is None or not failure.quarantined or self._slot == FACTORY:
+        why = store.why_quarantined(self._pilot.model.sha256)
+        if why is None or self._slot == FACTORY:
             return False
         if self._trial is not None:
-            self._give_up(store, failure.reason)
+            self._give_up(store, why)
         else:
             self._drive_by(start(self._folders, self._pilot.prepare))
-            self._say(f"the model that drove is given up, the model before drives: {failure.reason}")
+            self._say(f"the model that drove is given up, the model before drives: {why}")
         return True
 
     def _drive_by(self, started: Started[Prepared]) -> None:
@@ -138,7 +139,7 @@ class ModelChanges:
             store.begin_trial()
         elif attempt.state is not State.TRIAL:
             return
-        self._model = store.installed(str(attempt.slot))
+        self._model = store.coming
         if attempt.begun:  # it was given up here, and that could not be written down then
             self._give_up(store, self._unwritten or CRASHED)
             return
@@ -155,9 +156,9 @@ class ModelChanges:
             return
         self._shadow = None
         assert self._model is not None
-        failure = store.failure(self._model.model)
-        if failure is not None and failure.quarantined:  # revoked meanwhile
-            self._give_up(store, failure.reason)
+        revoked = store.why_quarantined(self._model.model)  # meanwhile
+        if revoked is not None:
+            self._give_up(store, revoked)
         elif verdict.passed:
             self._say(f"{self._model}: {verdict}")
             store.shadow_passed()

@@ -125,17 +125,16 @@ class Follower:
         has = self._store.installed(self._store.active)
         try:
             release = released(wanted.model, channel, self._robot_id, has)
-            failure = self._store.failure(release.model)
-            if failure is not None and failure.quarantined:
-                raise BadInput(
-                    f"{release.name} {release.version} is in quarantine on this robot: {failure.reason}"
-                )
+            why = self._store.why_quarantined(release.model)
+            if why is not None:
+                raise BadInput(f"{release.name} {release.version} is in quarantine on this robot: {why}")
         except BadInput as why:
             self._remember(None)
             self._rollouts.report(wanted.action_id, "failure", str(why))
             raise
         order = self._order()
         if order is None or (order.action_id, order.model) != (wanted.action_id, release.model):
+            failure = self._store.failure(release.model)
             self._remember(Order(wanted.action_id, release.model, failure.times if failure else 0))
         if has is not None and has.model == release.model:
             self.settle()
@@ -174,13 +173,10 @@ class Follower:
 
     def _stage(self, order: Order) -> Literal[State.STAGED, State.TRIAL] | None:
         """How far the order's model is; None before it is staged and after its trial."""
-        attempt = self._store.attempt
-        coming = self._store.installed(attempt.slot) if attempt.slot is not None else None
+        coming = self._store.coming
         if coming is None or coming.model != order.model:
             return None
-        if attempt.state is State.STAGED or attempt.state is State.TRIAL:
-            return attempt.state
-        return None
+        return State.STAGED if self._store.attempt.state is State.STAGED else State.TRIAL
 
     def _cancel(self, cancel: Cancel) -> None:
         """End an order whose model is not on trial yet; of one that the robot does not know nothing is left to end."""

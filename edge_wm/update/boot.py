@@ -95,26 +95,23 @@ def _begins(store: Store, tried: Installed, notes: list[str]) -> bool:
 def _order(store: Store, writable: bool, notes: list[str]) -> Iterator[tuple[str, Installed, bool]]:
     """The slots to try, best first."""
     attempt = store.attempt
-    if attempt.state is State.TRIAL and attempt.slot is not None and writable:
-        tried = store.installed(attempt.slot)
-        failure = store.failure(tried.model) if tried is not None else None
-        if tried is not None and attempt.begun:
+    tried = store.coming if attempt.state is State.TRIAL and writable else None
+    if tried is not None:
+        revoked = store.why_quarantined(tried.model)  # since its trial began
+        if attempt.begun:
             notes.append(f"{tried} is not used: {CRASHED}")
             _fail(store, tried, CRASHED, notes)
-        elif tried is not None and failure is not None and failure.quarantined:  # revoked meanwhile
-            notes.append(f"{tried} is not used: it is in quarantine: {failure.reason}")
-            _fail(store, tried, failure.reason, notes)
-        elif tried is not None and attempt.shadowed:
-            yield attempt.slot, tried, True
-    for slot in (store.active, store.previous):
-        installed = store.installed(slot)
-        failure = store.failure(installed.model) if installed is not None else None
-        if installed is None:
-            continue
-        if failure is not None and failure.quarantined:
-            notes.append(f"{installed} in slot {slot} is not used: it is in quarantine: {failure.reason}")
-            continue
-        yield slot, installed, False
+        elif revoked is not None:
+            notes.append(f"{tried} is not used: it is in quarantine: {revoked}")
+            _fail(store, tried, revoked, notes)
+        elif attempt.shadowed:
+            yield str(attempt.slot), tried, True
+    for slot, installed in store.committed():
+        why = store.why_quarantined(installed.model)
+        if why is None:
+            yield slot, installed, False
+        else:
+            notes.append(f"{installed} in slot {slot} is not used: it is in quarantine: {why}")
 
 
 def _fail(store: Store, tried: Installed, reason: str, notes: list[str]) -> None:

@@ -23,10 +23,10 @@ def is_metered(setting: Literal["auto", "yes", "no"]) -> bool:
         said = subprocess.run(_ASK, capture_output=True, text=True, timeout=_ASK_S, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return any_metered(said)
+    return _any_metered(said)
 
 
-def any_metered(said: str) -> bool:
+def _any_metered(said: str) -> bool:
     """Whether a connected device is metered, surely or as a guess, in what ``nmcli`` said: a state and an answer for each."""
     words = [line for line in said.splitlines() if line.strip()]
     return any(

@@ -70,7 +70,6 @@ def look(updater: Updater, say: Say) -> None:
     decision = updater.check()  # during a trial too: its model may have been revoked
     say(decision.why)
     if decision.release is not None and updater.store.attempt.state is not State.TRIAL:
-        updater.refuse_metered(decision.release)
         updater.fetch(decision.release)
     if updater.store.attempt.state is State.STAGED:
         try:

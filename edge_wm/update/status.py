@@ -80,9 +80,7 @@ def _status(store: Store, folders: Folders) -> UpdateStatus:
         slot=slot,
         active=store.installed(slot) or factory_model(folders),
         previous=store.installed(store.previous),
-        coming=store.installed(attempt.slot)
-        if attempt.slot and attempt.state in (State.STAGED, State.TRIAL)
-        else None,
+        coming=store.coming,
         pin=store.setting(PIN),
         quarantined=store.quarantined(),
         newest=events[0] if events else None,
@@ -94,12 +92,8 @@ def _drives(store: Store) -> str:
     attempt = store.attempt
     if attempt.begun and attempt.slot is not None:
         return attempt.slot
-    for slot in (store.active, store.previous):
-        installed = store.installed(slot)
-        failure = store.failure(installed.model) if installed is not None else None
-        if installed is not None and (failure is None or not failure.quarantined):
-            return slot
-    return FACTORY
+    usable = (slot for slot, model in store.committed() if store.why_quarantined(model.model) is None)
+    return next(usable, FACTORY)
 
 
 def factory_model(folders: Folders) -> Installed:

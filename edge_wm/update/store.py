@@ -179,6 +179,19 @@ class Store(Database):
         except ValueError as error:
             raise DamagedStore(self.file, str(error)) from error
 
+    @property
+    def coming(self) -> Installed | None:
+        """The model that is staged or on trial; None if there is none."""
+        attempt = self.attempt
+        if attempt.slot is None or attempt.state not in (State.STAGED, State.TRIAL):
+            return None
+        return self.installed(attempt.slot)
+
+    def committed(self) -> list[tuple[str, Installed]]:
+        """The slots to drive by, the best first; the factory's is what is left if none of them will do."""
+        slots = [(slot, self.installed(slot)) for slot in (self.active, self.previous)]
+        return [(slot, installed) for slot, installed in slots if installed is not None]
+
     # --- the steps of an update --------------------------------------------------------------------------------------
 
     def begin_fetch(self, new: Installed, keep: str | None = None) -> str:
@@ -266,14 +279,9 @@ class Store(Database):
     def fail(self, model: Installed, reason: str, *, quarantine: bool = False) -> Failure:
         """``-> rolled back``: the model failed; after :data:`MAX_FAILURES` times, or at once if asked, for good."""
         with self.transaction():
-            attempt = self.attempt
-            coming = self.installed(str(attempt.slot))
-            if (
-                attempt.state in (State.STAGED, State.TRIAL)
-                and coming is not None
-                and coming.model == model.model
-            ):
-                self._empty(str(attempt.slot))
+            coming = self.coming
+            if coming is not None and coming.model == model.model:
+                self._empty(str(self.attempt.slot))
             self._now(State.ROLLED_BACK, None)
             self._count_failure(model, reason, quarantine)
             self._note("rolled back", model, reason)
@@ -379,6 +387,11 @@ class Store(Database):
         rows = self._rows("SELECT model, times, quarantined, reason FROM failed WHERE model = ?", model)
         return Failure(rows[0][0], rows[0][1], bool(rows[0][2]), rows[0][3]) if rows else None
 
+    def why_quarantined(self, model: str) -> str | None:
+        """Why no update brings this model again and no start takes it; None if they do."""
+        failure = self.failure(model)
+        return failure.reason if failure is not None and failure.quarantined else None
+
     def quarantined(self) -> tuple[Failure, ...]:
         """All models that no update brings again."""
         rows = self._rows("SELECT model, times, reason FROM failed WHERE quarantined ORDER BY model")
@@ -387,8 +400,7 @@ class Store(Database):
     def quarantine(self, model: Installed, reason: str) -> None:
         """No update brings this model again, and the next start passes over it."""
         with self.transaction():
-            failure = self.failure(model.model)
-            if failure is None or not failure.quarantined:
+            if self.why_quarantined(model.model) is None:
                 self._count_failure(model, reason, True)
                 self._note("quarantined", model, reason)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_wm import __version__
-from edge_wm.bundle.load import load_bundle
+from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.errors import BadInput
 from edge_wm.update.assemble import Plan, contents, files_of, incoming_file, plan
 from edge_wm.update.config import UpdateConfig
@@ -115,18 +115,16 @@ class Updater:
         return self._decide(channel, again)
 
     def _quarantine_revoked(self, channel: Channel) -> None:
-        for slot in (self.store.active, self.store.previous):
-            installed = self.store.installed(slot)
-            if installed is not None and installed.model in channel.revoked:
+        for _, installed in self.store.committed():
+            if installed.model in channel.revoked:
                 self.store.quarantine(installed, REVOKED)
-        attempt = self.store.attempt
-        coming = self.store.installed(str(attempt.slot))
+        coming = self.store.coming
         if coming is None or coming.model not in channel.revoked:
             return
-        if attempt.state is State.STAGED:
+        if self.store.attempt.state is State.STAGED:
             self.store.fail(coming, REVOKED, quarantine=True)
-        elif attempt.state is State.TRIAL:
-            self.store.quarantine(coming, REVOKED)  # whoever drives by it now hears of it at the next start
+        else:
+            self.store.quarantine(coming, REVOKED)  # whoever drives by it now hears of it at the next rest
 
     def _decide(self, channel: Channel, again: bool) -> Decision:
         pin = self.store.setting(PIN)
@@ -138,20 +136,20 @@ class Updater:
         if release is None:
             return Decision(None, f"channel {channel.channel} has nothing for this robot")
         new = Installed.of(release, channel.channel)
-        failure = self.store.failure(release.model)
-        if failure is not None and again:  # no release of a channel is revoked
+        if again:  # no release of a channel is revoked
             self.store.forgive(release.model)
-        elif failure is not None and failure.quarantined:
-            return Decision(None, f"{new} is in quarantine: {failure.reason}")
+        why = self.store.why_quarantined(release.model)
+        if why is not None:
+            return Decision(None, f"{new} is in quarantine: {why}")
         if _numbers(release.requires) > _numbers(__version__):
             raise BadInput(
                 f"{new} needs edge-wm {release.requires}, this is {__version__}: install a newer edge-wm"
             )
-        attempt = self.store.attempt
-        if attempt.state in (State.STAGED, State.TRIAL) and self.store.installed(str(attempt.slot)) == new:
-            where = "staged" if attempt.state is State.STAGED else "on trial"
+        if self.store.coming == new:
+            where = "staged" if self.store.attempt.state is State.STAGED else "on trial"
             return Decision(None, f"{new} is {where}")
-        has = self.store.installed(self._drives())
+        slot, _ = self._drives()
+        has = self.store.installed(slot)
         if has is not None:
             if has.model == release.model:
                 return Decision(None, f"{has} is the newest")
@@ -159,50 +157,56 @@ class Updater:
                 return Decision(None, f"{has} is newer than what the channel offers")
         return Decision(release, f"{new} is to come")
 
-    def _drives(self) -> str:
-        """The slot of the next start: not always the active one, after a revocation or with a damaged disk."""
-        for slot in (self.store.active, self.store.previous):
-            installed = self.store.installed(slot)
-            failure = self.store.failure(installed.model) if installed is not None else None
-            in_quarantine = failure is not None and failure.quarantined
-            if installed is not None and not in_quarantine and self._sound(slot, installed):
-                return slot
-        return FACTORY
+    def _drives(self) -> tuple[str, Bundle | None]:
+        """The slot of the next start, and its bundle: not always the active one, after a revocation or with a damaged disk."""
+        for slot, installed in self.store.committed():
+            if self.store.why_quarantined(installed.model) is None:
+                bundle = self._sound(slot)
+                if bundle is not None and bundle.sha256 == installed.model:
+                    return slot, bundle
+        return FACTORY, None
 
-    def _sound(self, slot: str, installed: Installed) -> bool:
+    def _sound(self, slot: str) -> Bundle | None:
         try:
-            bundle = load_bundle(self.folders.slot(slot), roles=(), golden=False)
+            return load_bundle(self.folders.slot(slot), roles=(), golden=False)
         except BadInput:
-            return False
-        return bundle.sha256 == installed.model
+            return None
 
     # --- fetch -------------------------------------------------------------------------------------------------------
 
     def plan(self, release: Release) -> Plan:
         """What must be fetched for a release, given what is here."""
         here: dict[str, Path] = {}
-        for slot in (FACTORY, self._drives()):
-            with suppress(BadInput):  # what does not verify is no source
-                here |= files_of(load_bundle(self.folders.slot(slot), roles=(), golden=False))
+        for bundle in (self._sound(FACTORY), self._drives()[1]):  # what does not verify is no source
+            here |= files_of(bundle) if bundle is not None else {}
         return plan(release, here)
 
-    def fetch(self, release: Release, progress: Callable[[int, int], None] | None = None) -> None:
+    def fetch(
+        self,
+        release: Release,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        metered_ok: bool = False,
+    ) -> None:
         """Bring a release of ``check`` into the slot that does not drive, and prove it: then it is staged.
 
         Args:
             release: what to fetch.
             progress: is told the bytes that are here and the bytes of all.
+            metered_ok: whatever the bytes cost.
 
         Raises:
-            BadInput: it cannot be fetched, or fails in its proof; the robot keeps its model.
+            BadInput: it cannot be fetched, costs too much, or fails in its proof; the robot keeps its model.
         """
         new = Installed.of(release, self.config.channel)
         to_do = self.plan(release)
+        if not metered_ok:
+            self._refuse_metered(to_do)
         try:
             self._make_room(to_do)
         except OSError as error:
             raise BadInput(f"{error.filename or self.folders.incoming}: {error.strerror}") from error
-        slot = self.store.begin_fetch(new, self._drives())
+        slot = self.store.begin_fetch(new, self._drives()[0])
         self._bring(to_do, progress or (lambda here, of: None))
         try:
             self.folders.fill(slot, contents(to_do, self.config.robot_kind, self.folders.incoming))
@@ -269,9 +273,9 @@ class Updater:
             return f"it is made for {kind}, this robot is a {self.config.robot_kind}"
         return None
 
-    def refuse_metered(self, release: Release) -> None:
+    def _refuse_metered(self, to_do: Plan) -> None:
         """Raise BadInput if the link costs money and the update is larger than what is allowed then."""
-        to_fetch, network = self.plan(release).bytes_to_fetch, self.config.network
+        to_fetch, network = to_do.bytes_to_fetch, self.config.network
         if to_fetch > network.metered_bytes and is_metered(network.metered):
             raise BadInput(
                 f"the link is metered and the update is {to_fetch / 1e6:.1f} MB, more than network.metered_bytes:"
@@ -288,7 +292,7 @@ class Updater:
         """
         with held(self.folders.driving_lock, DRIVING):
             self.store.begin_trial()
-        new = self.store.installed(str(self.store.attempt.slot))
+        new = self.store.coming
         assert new is not None
         return new
 
@@ -299,9 +303,8 @@ class Updater:
             BadInput: there is nothing to go back to, or the robot drives.
         """
         with held(self.folders.driving_lock, DRIVING):
-            attempt = self.store.attempt
-            tried = self.store.installed(str(attempt.slot)) if attempt.slot is not None else None
-            if attempt.state in (State.STAGED, State.TRIAL) and tried is not None:
+            tried = self.store.coming
+            if tried is not None:
                 self.store.fail(tried, "given up by hand", quarantine=True)
                 return str(tried)
             active = self.store.installed(self.store.active)
