@@ -33,9 +33,8 @@ from edge_wm.drive.simulated import task_in_generated_world
 from edge_wm.paths import shipped
 from edge_wm.robot import load_robot
 from edge_wm.update.config import UpdateConfig, folders_of, load_config
-from edge_wm.update.shadow import ShadowCriteria
+from edge_wm.update.criteria import ShadowCriteria, TrialCriteria
 from edge_wm.update.store import State, Store
-from edge_wm.update.trial import TrialCriteria
 
 GOALS, QUICK_GOALS = 20, 2
 FIRST_SEED = 40

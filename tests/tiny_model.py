@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -242,11 +243,17 @@ def files(precision: Precision = "fp32") -> dict[str, bytes]:
     }
 
 
-def write_tiny(directory: Path, precision: Precision = "fp32") -> Path:
+def write_tiny(
+    directory: Path,
+    precision: Precision = "fp32",
+    other_files: Mapping[str, bytes] | None = None,
+    **facts: Any,
+) -> Path:
+    """Write the bundle; with ``other_files`` in place of its own or beside them, and other ``facts`` in its manifest."""
     writer = BundleWriter(directory)
-    for path, data in files(precision).items():
+    for path, data in {**files(precision), **(other_files or {})}.items():
         writer.add(path, data)
-    writer.finish(manifest(precision))
+    writer.finish(msgspec.structs.replace(manifest(precision), **facts))
     return directory
 
 

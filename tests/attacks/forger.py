@@ -223,11 +223,17 @@ class Forger:
         self.change(ROOT, edit, signers, version)  # type: ignore[arg-type]
 
 
-def give_role(root: Root, role: str, signer: Signer) -> None:
-    """Make this the one key of a role."""
+def replace_keys(root: Root, role: str, signers: Sequence[Signer]) -> None:
+    """Make these the keys of a role; as many of them must sign as before."""
     for keyid in list(root.roles[role].keyids):
         root.revoke_key(keyid, role)
-    root.add_key(signer.public_key, role)
+    for signer in signers:
+        root.add_key(signer.public_key, role)
+
+
+def give_role(root: Root, role: str, signer: Signer) -> None:
+    """Make this the one key of a role."""
+    replace_keys(root, role, [signer])
     root.roles[role].threshold = 1
 
 

@@ -9,7 +9,7 @@ from securesystemslib.signer import Signature
 from tuf.api.metadata import Root
 
 from tests.attacks.attack import Attack
-from tests.attacks.forger import ROOT, SNAPSHOT, TIMESTAMP, give_role, own_keys
+from tests.attacks.forger import ROOT, SNAPSHOT, TIMESTAMP, give_role, own_keys, replace_keys
 from tests.attacks.stolen_keys import UNSIGNED, rotated_three_times
 from tests.attacks.world import World
 
@@ -58,26 +58,14 @@ def _root_by_old_keys_only(world: World) -> None:
     forger = world.forger()
     old, new = forger.keys(ROOT), own_keys(2)
 
-    def edit(root: Root) -> None:
-        for keyid in list(root.roles[ROOT].keyids):
-            root.revoke_key(keyid, ROOT)
-        for key in new:
-            root.add_key(key.public_key, ROOT)
-
-    forger.next_root(edit, old)
+    forger.next_root(lambda root: replace_keys(root, ROOT, new), old)
 
 
 def _root_by_new_keys_only(world: World) -> None:
     forger = world.forger()
     mallory = own_keys(2)
 
-    def edit(root: Root) -> None:
-        for keyid in list(root.roles[ROOT].keyids):
-            root.revoke_key(keyid, ROOT)
-        for key in mallory:
-            root.add_key(key.public_key, ROOT)
-
-    forger.next_root(edit, mallory)
+    forger.next_root(lambda root: replace_keys(root, ROOT, mallory), mallory)
 
 
 def _root_skips(world: World) -> None:

@@ -14,11 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-import msgspec
-import numpy as np
-
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.write import BundleWriter
 from edge_wm.errors import BadInput
 from edge_wm.publish.publisher import open_publisher
 from edge_wm.publish.releases import revoke
@@ -29,10 +25,11 @@ from edge_wm.update.release import Channel
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import State, Store
 from edge_wm.update.updater import Proven, Updater, open_updater
-from tests import tiny_model
 from tests.attacks.forger import Forger
 from tests.attacks.hostile_server import HostileServer
 from tests.publish.repositories import Keeper
+from tests.tiny_model import write_tiny
+from tests.update.bundles import noise
 from tests.update.flows import prove, run_once
 
 KIND, OTHER_KIND = "differential-drive", "ackermann"
@@ -48,13 +45,8 @@ def make_bundle(
     directory: Path, version: str, kind: str = KIND, more: dict[str, bytes] | None = None
 ) -> Path:
     """A tiny model of this version: its card is noise that no other version has, so that it must be fetched whole."""
-    writer = BundleWriter(directory)
-    noise = np.random.default_rng(list(version.encode())).bytes(24_000)
-    files = {**tiny_model.files(), "MODEL_CARD.md": noise, **(more or {})}
-    for path, data in files.items():
-        writer.add(path, data)
-    writer.finish(msgspec.structs.replace(tiny_model.manifest(), version=version, robot_kind=kind))
-    return directory
+    files = {"MODEL_CARD.md": noise(version, 24_000), **(more or {})}
+    return write_tiny(directory, other_files=files, version=version, robot_kind=kind)
 
 
 class Fleet:

@@ -19,10 +19,9 @@ from edge_wm.drive.pilot import Pilot
 from edge_wm.errors import BadInput
 from edge_wm.robot import load_robot
 from edge_wm.sensors.observation import Observation
-from edge_wm.update.shadow import ShadowCriteria
+from edge_wm.update.criteria import ShadowCriteria, TrialCriteria
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import FACTORY, Installed, State, Store
-from edge_wm.update.trial import TrialCriteria
 from tests.blind_model import node, observe_graph_with_memory, write_blind
 from tests.control.fakes import FakeBridge, FakeSensors
 from tests.tiny_model import read_manifest, write_manifest

@@ -87,27 +87,19 @@ static void whole_name(int folder, const char *path, char *whole) {
     static type (*real)(__VA_ARGS__);                             \
     if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
-#define FAIL_AT(call, folder, path)                               \
+/* Ends the function it stands in if this call is to fail; ``named`` writes the name of the file to ``whole``. */
+#define FAIL(call, named)                                         \
     do {                                                          \
         char whole[PATH_MAX];                                     \
-        whole_name(folder, path, whole);                          \
+        named;                                                    \
         int error = verdict(call, whole);                         \
         if (error) {                                              \
             errno = error;                                        \
             return -1;                                            \
         }                                                         \
     } while (0)
-
-#define FAIL_ON(call, descriptor)                                 \
-    do {                                                          \
-        char whole[PATH_MAX];                                     \
-        name_of(descriptor, whole);                               \
-        int error = verdict(call, whole);                         \
-        if (error) {                                              \
-            errno = error;                                        \
-            return -1;                                            \
-        }                                                         \
-    } while (0)
+#define FAIL_AT(call, folder, path) FAIL(call, whole_name(folder, path, whole))
+#define FAIL_ON(call, descriptor) FAIL(call, name_of(descriptor, whole))
 
 #define OPENS(name)                                               \
     int name(const char *path, int flags, ...) {                  \

@@ -10,13 +10,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from onnx import helper
 
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.verify import verify_bundle
-from edge_wm.bundle.write import BundleWriter
 from edge_wm.engines.engine import EngineError
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
@@ -35,6 +33,7 @@ from edge_wm.update.updater import open_updater
 from edge_wm.world_model import WorldModel
 from tests import tiny_model
 from tests.tiny_model import constant
+from tests.update.bundles import noise
 from tests.update.flows import KIND, Proven
 
 TRIAL_TICKS = 20
@@ -44,9 +43,7 @@ DELIVERY_S = 20.0
 
 def make_bundle(directory: Path, version: str, *, bad: bool = False) -> Path:
     """A tiny model of this version, with weights of its own; a bad one cannot bear light."""
-    files = tiny_model.files()
-    seed = int.from_bytes(version.encode(), "big") % (1 << 32)
-    files["MODEL_CARD.md"] = np.random.default_rng(seed).bytes(24_000)
+    files = {"MODEL_CARD.md": noise(version, 24_000)}
     if bad:
         graph = tiny_model.observe_graph()
         (total,) = (node for node in graph.graph.node if node.op_type == "Sum")
@@ -63,11 +60,7 @@ def make_bundle(directory: Path, version: str, *, bad: bool = False) -> Path:
         graph.graph.initializer.append(constant("limit", np.array(0.9, dtype=np.float32)))
         graph.graph.initializer.append(constant("nothing", np.array(0.0, dtype=np.float32)))
         files["observe.fp32.onnx"] = graph.SerializeToString()
-    writer = BundleWriter(directory)
-    for path, data in files.items():
-        writer.add(path, data)
-    writer.finish(msgspec.structs.replace(tiny_model.manifest(), version=version))
-    return directory
+    return tiny_model.write_tiny(directory, other_files=files, version=version)
 
 
 def prove(bundle: Path) -> Proven:

@@ -24,6 +24,7 @@ from edge_wm.fleet.hawkbit import LEAST_POLL_S, MAX_DETAIL, MOST_POLL_S, Hawkbit
 from edge_wm.fleet.rollouts import Cancel, Wanted
 from tests.fleet.certificates import Authority
 from tests.fleet.ddi_server import TOKEN, DdiServer, chunk
+from tests.update.raw_server import RawServer
 
 TOTAL_S = 1.0
 
@@ -135,22 +136,13 @@ def answering(answer: Callable[[socket.socket, bytes], object]) -> Iterator[tupl
     """A server whose every answer to a request is that; with its URL and what it heard."""
     heard: list[bytes] = []
 
-    def serve_one(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            request = connection.recv(65536)
-            heard.append(request)
-            answer(connection, request)
+    def serve(_: RawServer, connection: socket.socket) -> None:
+        request = connection.recv(65536)
+        heard.append(request)
+        answer(connection, request)
 
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve_one, args=(listener.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", heard
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
+    with RawServer(serve) as server:
+        yield f"http://127.0.0.1:{server.port}", heard
 
 
 def http(content: bytes, code: int = 200, *headers: str) -> bytes:

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import msgspec
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
 from edge_wm.bundle.load import load_bundle
-from edge_wm.bundle.write import BundleWriter
 from edge_wm.publish.folders import Folders
 from edge_wm.publish.publisher import Access, Outcome, open_publisher
 from edge_wm.publish.releases import Decided, promote, publish, revoke
@@ -21,7 +19,7 @@ from edge_wm.publish.setup import init_repository
 from edge_wm.publish.signers import KeySource, Signers
 from edge_wm.update.assemble import contents, incoming_file, plan
 from edge_wm.update.release import Channel, Release, channel_target, decode_channel, form_target
-from tests import tiny_model
+from tests.tiny_model import write_tiny
 
 KIND = "differential-drive"
 PASSPHRASE = "correct horse"
@@ -148,10 +146,6 @@ def bundle(
     folder: Path, version: str = "0.1.0", card: str = "tiny", kind: str = KIND, name: str = "tiny"
 ) -> Path:
     """A tiny bundle; its model card is 20 kB when compressed, always the same but for ``card``."""
-    writer = BundleWriter(folder)
     noise = random.Random(1).randbytes(20_000).hex()
-    for path, data in {**tiny_model.files(), "MODEL_CARD.md": f"{noise} {card}".encode()}.items():
-        writer.add(path, data)
-    manifest = msgspec.structs.replace(tiny_model.manifest(), version=version, robot_kind=kind, name=name)
-    writer.finish(manifest)
-    return folder
+    text = {"MODEL_CARD.md": f"{noise} {card}".encode()}
+    return write_tiny(folder, other_files=text, version=version, robot_kind=kind, name=name)

@@ -5,29 +5,26 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.manifest import MANIFEST_NAME
-from edge_wm.bundle.write import BundleWriter
 from edge_wm.update.release import Form, Release, ReleasedFile
 from edge_wm.update.store import Installed
-from tests import tiny_model
+from tests.tiny_model import write_tiny
 
 KIND = "differential-drive"
 
 
+def noise(seed: str, size: int = 4096) -> bytes:
+    """Bytes that no other seed has, and that do not compress."""
+    return np.random.default_rng(list(seed.encode())).bytes(size)
+
+
 def tiny_version(directory: Path, version: str, robot_kind: str = KIND) -> Path:
     """A bundle of this version.  Only its manifest, its model card and the golden vectors differ from another version's."""
-    writer = BundleWriter(directory)
-    seed = int.from_bytes(hashlib.sha256(version.encode()).digest()[:4], "big")
-    noise = np.random.default_rng(seed).bytes(4096)
-    for path, data in tiny_model.files().items():
-        writer.add(path, data + noise if path == "MODEL_CARD.md" else data)
-    manifest = msgspec.structs.replace(tiny_model.manifest(), version=version, robot_kind=robot_kind)
-    writer.finish(manifest)
-    return directory
+    card = {"MODEL_CARD.md": noise(version)}
+    return write_tiny(directory, other_files=card, version=version, robot_kind=robot_kind)
 
 
 def release_of(bundle: Path, sequence: int = 1, fraction: float = 1.0) -> Release:
