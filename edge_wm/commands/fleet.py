@@ -132,9 +132,8 @@ def _row(robot: SeenRobot, now: float) -> tuple[str, str, str, str, str, str]:
     model, trial = status.active, status.trial
     told = ""
     if trial is not None:
-        ticks = f" {trial.misses} of {trial.ticks} ticks late" if trial.ticks is not None else ""
         reason = f": {one_line(trial.reason)}" if trial.result == "failed" else ""
-        told = f"{trial.version} {trial.result}{ticks}{reason}"
+        told = f"{trial.version} {trial.result}{reason}"
     seen = {True: "online", False: "offline", None: "?"}[robot.online]
     if status.time_trusted:
         seen += f", {_age(now - status.at)} ago"

@@ -58,8 +58,6 @@ class LastTrial(Struct, frozen=True, forbid_unknown_fields=True):
         result: whether it drives, or did.
         reason: for a person.
         at: wall-clock seconds since 1970, as right as the robot's clock was.
-        ticks: how many it planned on trial, if it is known.
-        misses: how many of these were late.
     """
 
     model: Sha256
@@ -67,8 +65,6 @@ class LastTrial(Struct, frozen=True, forbid_unknown_fields=True):
     result: Literal["passed", "failed"]
     reason: Line
     at: Seconds
-    ticks: Count | None = None
-    misses: Count | None = None
 
 
 class RobotStatus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,7 +121,6 @@ def robot_status(
     *,
     time_trusted: bool,
     error: str | None = None,
-    counts: tuple[int, int] | None = None,
     wall: float | None = None,
 ) -> RobotStatus:
     """The message of this robot.
@@ -136,7 +131,6 @@ def robot_status(
         history: of its store, the newest event last.
         time_trusted: whether the clock is right for certain.
         error: the newest thing that went wrong, if anything did.
-        counts: ticks and late ticks of the newest trial, if they are known.
         wall: seconds since 1970; None for the machine's clock.
     """
     error = status.problem or error
@@ -150,7 +144,7 @@ def robot_status(
         active=ReportedModel.of(status.active),
         previous=ReportedModel.of(status.previous) if status.previous else None,
         coming=ReportedModel.of(status.coming) if status.coming else None,
-        trial=_last_trial(history, counts),
+        trial=_last_trial(history),
         quarantined=tuple(failure.model for failure in status.quarantined)[:MAX_QUARANTINED],
         error=_line(error) if error else None,
         pin=_line(status.pin) if status.pin else None,
@@ -161,7 +155,7 @@ def robot_status(
     )
 
 
-def _last_trial(history: Sequence[Event], counts: tuple[int, int] | None) -> LastTrial | None:
+def _last_trial(history: Sequence[Event]) -> LastTrial | None:
     results: dict[str, Literal["passed", "failed"]] = {
         State.COMMITTED.value: "passed",
         State.ROLLED_BACK.value: "failed",
@@ -174,7 +168,6 @@ def _last_trial(history: Sequence[Event], counts: tuple[int, int] | None) -> Las
                 results[event.event],
                 _line(event.detail),
                 max(0.0, event.at),
-                *(counts or (None, None)),
             )
     return None
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from edge_wm.errors import BadInput
 
-UPDATING = "another edge-wm update is at work on this robot: let it end"
+UPDATING = (
+    "another edge-wm update is at work on this robot: let it end, or stop it: a fetch goes on where it was"
+)
 DRIVING = "the robot is driving: stop it first"
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-
-import msgspec
 
 from edge_wm.clock import Clock, MonotonicClock
 from edge_wm.errors import BadInput
@@ -32,8 +29,6 @@ SPREAD = 0.2
 """A wait is so much longer or shorter, by chance."""
 TELL_EVERY_S = 30.0
 """So often is looked whether there is something to tell: the process that drives changes it, too."""
-TELL_AGAIN_S = 900.0
-"""What has not changed is told again after so long."""
 TELL_ONCE_S = 10.0
 """How long to wait for a broker when there is one look only."""
 
@@ -41,20 +36,15 @@ Say = Callable[[str], object]
 
 
 class Schedule:
-    """When to look next.
+    """When to look next; ``chance`` is this robot's."""
 
-    Args:
-        every_s: seconds between two looks that went well.
-        chance: of this robot.
-    """
-
-    def __init__(self, every_s: float, chance: random.Random) -> None:
-        self._every_s, self._chance = every_s, chance
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
         self._retry_s = FIRST_RETRY_S
 
-    def after(self, well: bool) -> float:
-        """Seconds until the next look.  After failures twice as long each time, up to the usual wait."""
-        wait = self._every_s if well else min(self._retry_s, self._every_s)
+    def after(self, well: bool, every_s: float) -> float:
+        """Seconds until the next look: ``every_s`` if this one went well; if not, twice as long each time, up to that."""
+        wait = every_s if well else min(self._retry_s, every_s)
         self._retry_s = FIRST_RETRY_S if well else 2.0 * self._retry_s
         return wait * self._chance.uniform(1.0 - SPREAD, 1.0 + SPREAD)
 
@@ -79,7 +69,7 @@ def look(updater: Updater, say: Say) -> None:
 
 
 class Service:
-    """The updates of one robot, as its ``update.toml`` says now.
+    """The updates of one robot, as its ``update.toml`` says now; a context manager, which takes leave of the fleet.
 
     Args:
         file: ``update.toml``.
@@ -95,14 +85,39 @@ class Service:
         self.poll_s: float | None = None
         """Seconds after which a rollout server wants to be asked again; None if none said so."""
         self._problem: str | None = None
-        self._told: tuple[RobotStatus, float] | None = None
+        self._publisher: StatusPublisher | None = None
+
+    def __enter__(self) -> Service:
+        self._meet()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._leave()
 
     def reload(self) -> None:
         """Read the file again; what it said before holds if it is wrong now."""
+        before = self.config
         try:
             self.config = load_config(self._file)
         except BadInput as why:
             self._say(f"{why}: what it said before still holds")
+        if _told_to(self.config) != _told_to(before):
+            self._leave()
+            self._meet()
+
+    def _meet(self) -> None:
+        """Begin to tell the fleet, if the file names a broker."""
+        config = self.config
+        if config.mqtt is not None:
+            self._publisher = StatusPublisher(
+                config.mqtt, self._file.parent, config.robot_kind, config.robot_id
+            )
+            self._publisher.start()
+
+    def _leave(self) -> None:
+        if self._publisher is not None:
+            self._publisher.close()
+        self._publisher = None
 
     def look(self) -> bool:
         """See ``look``.  Returns whether it went well; what went wrong is said, and told to the fleet."""
@@ -133,20 +148,19 @@ class Service:
             self.poll_s = server.poll_s
         follower.settle()
 
-    def tell(self, publisher: StatusPublisher, now: float) -> None:
-        """Publish what has changed, and what has not from time to time."""
-        try:
-            status = self.status()
-        except (
-            BadInput,
-            OSError,
-        ) as why:  # not even the factory's model can be read: the next look says so again
-            self._say(f"warning: {why}")
+    def tell(self) -> None:
+        """Tell the fleet, if there is one, how this robot is now."""
+        if self._publisher is None:
             return
-        same = msgspec.structs.replace(status, at=0.0, uptime_s=0.0)
-        if self._told is None or self._told[0] != same or now - self._told[1] >= TELL_AGAIN_S:
-            publisher.publish(status)
-            self._told = same, now
+        try:
+            self._publisher.publish(self.status())
+        except (BadInput, OSError) as why:  # not even the factory's model can be read
+            self._say(f"warning: {why}")
+
+    def wait_told(self, limit_s: float) -> None:
+        """Wait until the fleet has heard of this robot; say so if it has not."""
+        if self._publisher is not None and not self._publisher.wait_delivered(limit_s):
+            self._say(f"warning: {self._publisher.problem or 'the broker has not heard of it'}")
 
     def status(self) -> RobotStatus:
         """What this robot tells its fleet.  Raises BadInput if not even the factory's model can be read."""
@@ -190,31 +204,21 @@ def serve(
         BadInput: the file is wrong at the start.
     """
     clock = clock or MonotonicClock()
-    service = Service(file, say)
-    schedule = Schedule(service.config.every_h * 3600.0, chance or random.Random())
-    with ExitStack() as stack:
-        publisher = _publisher(service.config, file)
-        if publisher is not None:
-            publisher.start()
-            stack.callback(publisher.close)
+    schedule = Schedule(chance or random.Random())
+    with Service(file, say) as service:
         while True:
             well = service.look()
-            if publisher is not None:
-                service.tell(publisher, clock.now())
+            service.tell()
             if once:
-                if publisher is not None and not publisher.wait_delivered(TELL_ONCE_S):
-                    say(f"warning: {publisher.problem or 'the broker has not heard of it'}")
+                service.wait_told(TELL_ONCE_S)
                 return 0 if well else 1
-            wait = schedule.after(well)
+            wait = schedule.after(well, service.config.every_h * 3600.0)
             due = clock.now() + (wait if service.poll_s is None else min(wait, service.poll_s))
             while clock.now() < due:
                 clock.sleep_until(min(due, clock.now() + TELL_EVERY_S))
-                if publisher is not None:
-                    service.tell(publisher, clock.now())
+                service.tell()
             service.reload()
 
 
-def _publisher(config: UpdateConfig, file: Path) -> StatusPublisher | None:
-    if config.mqtt is None:
-        return None
-    return StatusPublisher(config.mqtt, file.parent, config.robot_kind, config.robot_id)
+def _told_to(config: UpdateConfig) -> tuple[object, ...]:
+    return config.mqtt, config.robot_kind, config.robot_id

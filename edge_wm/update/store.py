@@ -11,7 +11,7 @@ files themselves are in ``slots.py``; who may change what, and when, in ``update
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -223,7 +223,8 @@ class Store(Database):
             elif slot == previous:
                 db.execute("UPDATE choice SET previous = ?", (FACTORY,))
             self._empty(slot)
-            if attempt.state is not State.FETCHING:
+            told = [(event.event, event.model) for event in self.history(1)]
+            if attempt.state is not State.FETCHING or told != [("fetching", new.model)]:
                 self._note("fetching", new)
             self._now(State.FETCHING, slot)
         return slot
@@ -279,15 +280,18 @@ class Store(Database):
     def fail(self, model: Installed, reason: str, *, quarantine: bool = False) -> Failure:
         """``-> rolled back``: the model failed; after :data:`MAX_FAILURES` times, or at once if asked, for good."""
         with self.transaction():
-            coming = self.coming
-            if coming is not None and coming.model == model.model:
-                self._empty(str(self.attempt.slot))
-            self._now(State.ROLLED_BACK, None)
-            self._count_failure(model, reason, quarantine)
-            self._note("rolled back", model, reason)
+            self._fail(model, reason, quarantine)
             failure = self.failure(model.model)
         assert failure is not None
         return failure
+
+    def _fail(self, model: Installed, reason: str, quarantine: bool) -> None:
+        coming = self.coming
+        if coming is not None and coming.model == model.model:
+            self._empty(str(self.attempt.slot))
+        self._now(State.ROLLED_BACK, None)
+        self._count_failure(model, reason, quarantine)
+        self._note("rolled back", model, reason)
 
     def withdraw(self, reason: str) -> None:
         """``staged -> idle``: the model is not wanted any more; it did not fail."""
@@ -397,12 +401,18 @@ class Store(Database):
         rows = self._rows("SELECT model, times, reason FROM failed WHERE quarantined ORDER BY model")
         return tuple(Failure(model, times, True, reason) for model, times, reason in rows)
 
-    def quarantine(self, model: Installed, reason: str) -> None:
-        """No update brings this model again, and the next start passes over it."""
+    def revoke(self, models: Container[str], reason: str) -> None:
+        """No update brings these models again; one that drives, or is on trial, is given up at the robot's next rest or start."""
         with self.transaction():
-            if self.why_quarantined(model.model) is None:
-                self._count_failure(model, reason, True)
-                self._note("quarantined", model, reason)
+            coming = self.coming
+            if coming is not None and coming.model in models and self.attempt.state is State.STAGED:
+                self._fail(coming, reason, True)
+                coming = None
+            here = [installed for _, installed in self.committed()] + ([coming] if coming is not None else [])
+            for installed in here:
+                if installed.model in models and self.why_quarantined(installed.model) is None:
+                    self._count_failure(installed, reason, True)
+                    self._note("quarantined", installed, reason)
 
     def forgive(self, model: str) -> None:
         """Forget that a model failed."""

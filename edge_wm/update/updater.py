@@ -111,20 +111,8 @@ class Updater:
                 self.store.keep_trust(repository.state)
         self._repository = repository
         channel = repository.channel(self.config.robot_kind, self.config.channel)
-        self._quarantine_revoked(channel)
+        self.store.revoke(channel.revoked, REVOKED)
         return self._decide(channel, again)
-
-    def _quarantine_revoked(self, channel: Channel) -> None:
-        for _, installed in self.store.committed():
-            if installed.model in channel.revoked:
-                self.store.quarantine(installed, REVOKED)
-        coming = self.store.coming
-        if coming is None or coming.model not in channel.revoked:
-            return
-        if self.store.attempt.state is State.STAGED:
-            self.store.fail(coming, REVOKED, quarantine=True)
-        else:
-            self.store.quarantine(coming, REVOKED)  # whoever drives by it now hears of it at the next rest
 
     def _decide(self, channel: Channel, again: bool) -> Decision:
         pin = self.store.setting(PIN)

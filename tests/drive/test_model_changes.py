@@ -233,7 +233,7 @@ def test_a_model_that_is_revoked_drives_no_further_than_to_its_goal(rover: Rover
     with rover.running() as (pilot, changes):
         assert pilot.model.manifest.version == "1.0.0"
         with Store(rover.folders.store) as store:
-            store.quarantine(installed(rover.new, 1), "revoked by its publisher")
+            store.revoke({installed(rover.new, 1).model}, "revoked by its publisher")
         rover.drive(pilot, changes)
         assert pilot.model.manifest.version == "0.1.0"
         assert "revoked by its publisher" in rover.said[-1]
@@ -246,7 +246,7 @@ def test_a_model_that_is_revoked_in_its_trial_is_given_up(rover: Rover) -> None:
     with rover.running() as (pilot, changes):
         put_on_trial(rover, pilot, changes)
         with Store(rover.folders.store) as store:
-            store.quarantine(installed(rover.new, 1), "revoked by its publisher")
+            store.revoke({installed(rover.new, 1).model}, "revoked by its publisher")
         rover.drive(pilot, changes)
         assert pilot.model.manifest.version == "0.1.0"
     assert rover.state() == (State.ROLLED_BACK, FACTORY)
@@ -271,7 +271,7 @@ def test_a_revoked_model_that_is_the_factorys_too_does_not_keep_new_ones_away(ro
     with Store(rover.folders.store) as store:
         store.begin_trial()
         store.commit()
-        store.quarantine(installed(rover.folders.factory, 1), "revoked by its publisher")
+        store.revoke({installed(rover.folders.factory, 1).model}, "revoked by its publisher")
     with rover.running() as (pilot, changes):
         rover.drive(pilot, changes)
         rover.stage(rover.new, 2)

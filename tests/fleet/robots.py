@@ -23,7 +23,7 @@ ON_OLD = RobotStatus(
     active=OLD,
     previous=None,
     coming=None,
-    trial=LastTrial(OLD.model, OLD.version, "passed", "600 ticks", 1e9, 600, 2),
+    trial=LastTrial(OLD.model, OLD.version, "passed", "600 ticks", 1e9),
     quarantined=(),
     error=None,
     pin=None,
@@ -55,7 +55,7 @@ def failed(robot_id: str = "r1", reason: str = "ticks were late") -> RobotStatus
     return robot(
         robot_id,
         state=State.ROLLED_BACK,
-        trial=LastTrial(NEW.model, NEW.version, "failed", reason, 1e9, 40, 30),
+        trial=LastTrial(NEW.model, NEW.version, "failed", reason, 1e9),
     )
 
 

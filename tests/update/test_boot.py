@@ -158,7 +158,7 @@ def test_a_model_in_quarantine_is_passed_over(robot: Robot) -> None:
     robot.install(robot.one, 1)
     robot.install(robot.two, 2)
     with Store(robot.folders.store) as store:
-        store.quarantine(installed(robot.two, 2), "revoked by its publisher")
+        store.revoke({installed(robot.two, 2).model}, "revoked by its publisher")
     started = robot.start()
     assert started.model.manifest.version == "1.0.0"
     assert "quarantine" in started.notes[0]

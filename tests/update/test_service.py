@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_wm.clock import SimulatedClock
+from edge_wm.fleet.config import BrokerConfig
+from edge_wm.fleet.status import RobotStatus
 from edge_wm.update import service
 from edge_wm.update.config import load_config
 from edge_wm.update.service import FIRST_RETRY_S, SPREAD, Schedule, Service, serve
@@ -31,17 +33,18 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_after_failures_it_waits_ever_longer_but_no_longer_than_usual() -> None:
-    schedule = Schedule(3600.0, random.Random(1))
-    waits = [schedule.after(False) for _ in range(8)]
+    schedule = Schedule(random.Random(1))
+    waits = [schedule.after(False, 3600.0) for _ in range(8)]
     for number, wait in enumerate(waits):
         usual = min(FIRST_RETRY_S * 2**number, 3600.0)
         assert usual * (1 - SPREAD) <= wait <= usual * (1 + SPREAD)
-    assert schedule.after(True) > 3600.0 * (1 - SPREAD)
-    assert schedule.after(False) < FIRST_RETRY_S * (1 + SPREAD)
+    assert schedule.after(True, 3600.0) > 3600.0 * (1 - SPREAD)
+    assert schedule.after(False, 3600.0) < FIRST_RETRY_S * (1 + SPREAD)
 
 
 def test_two_robots_do_not_look_at_the_same_time() -> None:
-    assert Schedule(3600.0, random.Random(1)).after(True) != Schedule(3600.0, random.Random(2)).after(True)
+    one, other = (Schedule(random.Random(seed)).after(True, 3600.0) for seed in (1, 2))
+    assert one != other
 
 
 def test_a_look_that_fails_is_one_line_and_exit_code_1(file: Path) -> None:
@@ -83,3 +86,42 @@ def test_what_it_tells_the_fleet_has_the_newest_problem(file: Path) -> None:
     status = served.status()
     assert status.error is not None
     assert (status.robot_id, status.slot) == (load_config(file).robot_id, "factory")
+
+
+def test_a_broker_that_the_file_names_later_is_told_and_one_no_more_named_is_left(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = file.read_text()
+    brokers: list[str] = []
+
+    class Publisher:
+        def __init__(self, config: BrokerConfig, folder: Path, kind: str, robot_id: str) -> None:
+            self.url = config.url
+
+        def start(self) -> None:
+            brokers.append(f"meet {self.url}")
+
+        def publish(self, status: RobotStatus) -> None:
+            brokers.append(f"tell {self.url}")
+
+        def close(self) -> None:
+            brokers.append(f"leave {self.url}")
+
+    monkeypatch.setattr(service, "StatusPublisher", Publisher)
+    with Service(file, lambda line: None) as served:
+        served.tell()
+        assert brokers == []
+        for broker in ("one.example", "other.example"):
+            file.write_text(f'{text}\n[mqtt]\nurl = "mqtts://{broker}"\n')
+            served.reload()
+            served.reload()  # the same once more: it stays
+            served.tell()
+    one, other = "mqtts://one.example", "mqtts://other.example"
+    assert brokers == [
+        f"meet {one}",
+        f"tell {one}",
+        f"leave {one}",
+        f"meet {other}",
+        f"tell {other}",
+        f"leave {other}",
+    ]

@@ -63,7 +63,7 @@ def test_what_drives_is_told_and_not_what_was_committed(tmp_path: Path) -> None:
             store.trial_drives()
             assert status_of(folders).active.version == bundle.name
             store.commit()
-        store.quarantine(installed(two, 2), "revoked by its publisher")
+        store.revoke({installed(two, 2).model}, "revoked by its publisher")
     assert status_of(folders).active.version == "1.0.0"
 
 

@@ -78,7 +78,10 @@ def test_nonsense_in_a_row_is_damage(store: Store, statement: str) -> None:
 def test_a_fetch_that_goes_on_stays_in_its_slot_and_is_told_once(store: Store) -> None:
     install(store, OLD)
     assert [store.begin_fetch(NEW) for _ in range(3)] == ["b", "b", "b"]
-    assert [event.event for event in store.history()].count("fetching") == 2
+    newer = Installed("c" * 64, "rooms", "1.2.0", "stable", 3)
+    assert [store.begin_fetch(newer) for _ in range(2)] == ["b", "b"]
+    told = [event.model for event in store.history() if event.event == "fetching"]
+    assert told == [OLD.model, NEW.model, newer.model]
 
 
 def test_a_failed_trial_leaves_the_old_model_and_counts(store: Store) -> None:
@@ -104,7 +107,7 @@ def test_a_commit_lifts_no_quarantine(store: Store) -> None:
     store.begin_fetch(OLD)
     store.stage(OLD)
     store.begin_trial()
-    store.quarantine(OLD, "revoked by its publisher")
+    store.revoke({OLD.model}, "revoked by its publisher")
     store.commit()
     assert [failure.model for failure in store.quarantined()] == [OLD.model]
 
