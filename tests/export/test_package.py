@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
+from edge_wm.bundle.golden import Golden
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.manifest import Role
 from edge_wm.bundle.verify import PlanCheck, verify_bundle
@@ -71,6 +72,24 @@ def test_a_packaged_model_loads_and_verifies(bundle: Path) -> None:
     assert all(check.passed for check in checks)
     plans = [check for check in checks if isinstance(check, PlanCheck)]
     assert {check.precision: check.spearman > 0.9 for check in plans} == {"fp32": True, "int8": True}
+
+
+def test_golden_vectors_are_of_an_empty_and_of_a_full_memory_and_no_finer_than_a_tolerance_sees(
+    bundle: Path, driven: dict[Role, list[Inputs]]
+) -> None:
+    loaded = load_bundle(bundle)
+    first, last = Golden(loaded).cases("observe")
+    whole = driven["observe"][-1]
+    for name in ("map", "context"):
+        assert not first.inputs[name].any()
+        assert len(np.unique(last.inputs[name])) > 10
+        largest = np.abs(whole[name]).max()
+        np.testing.assert_allclose(last.inputs[name], whole[name], atol=largest / 2**module.STATE_BITS)
+    np.testing.assert_array_equal(last.inputs["range"], whole["range"])
+    for array in last.outputs.values():
+        steps = array.astype(np.float64) / module.GOLDEN_STEP
+        np.testing.assert_array_equal(steps, np.round(steps))
+    assert min(tolerance.max_abs for tolerance in loaded.manifest.golden.tolerances) > 3 * module.GOLDEN_STEP
 
 
 def test_the_card_says_what_was_measured(bundle: Path) -> None:
