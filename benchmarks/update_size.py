@@ -3,7 +3,7 @@
 Run it with ``python -m benchmarks.update_size``; ``--quick`` measures one change and records nothing.
 
 Two measures of the whole: what the new bundle weighs on the disk, and what it weighs on the air when all of it is fetched
-compressed.  Golden vectors are the outputs of the new model: they change with almost any weight, and no delta helps.
+compressed, which is the one that counts.
 
 The weights are those of the shipped bundle's float graphs.  After a change everything is made as for any other model: all
 graphs in all forms, int8 calibrated anew, golden vectors observed anew, tolerances, model card.  Then both bundles are
@@ -44,7 +44,7 @@ CONFIG = Path("export/configs/student.toml")
 WORK = Path("build/update_size")
 KIND = "diff-drive-12cm"
 BUDGET = 0.15
-"""A change of 1 % of the weights travels as less than this part of the whole."""
+"""A change of 1 % of the weights travels as less than this part of the whole, compressed."""
 
 MULTIPLIED = ("outcome.", "ring.")
 """Layers whose weights the exporter stores as they are multiplied, which is transposed."""
@@ -188,7 +188,7 @@ def main() -> None:
         f"RESULT few_bytes={few['update_bytes']} of_whole={few['of_whole']:.3f} of_size={few['of_size']:.3f}"
         f" graphs_of_whole={few['graphs_of_whole']:.3f} budget={BUDGET}"
     )
-    sys.exit(few["of_size"] >= BUDGET)
+    sys.exit(few["of_whole"] >= BUDGET)
 
 
 def _table(results: dict[str, Any]) -> Table:
