@@ -102,7 +102,7 @@ def _no_length() -> AbstractContextManager[object]:
 
 
 def _no_revocation() -> AbstractContextManager[object]:
-    return patch.object(Updater, "_quarantine_revoked", lambda self, channel: None)
+    return patch.object(Store, "revoke", lambda self, models, reason: None)
 
 
 def _no_kind() -> AbstractContextManager[object]:
