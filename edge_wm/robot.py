@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 from msgspec import Meta, Struct
 
-from edge_wm.engines.execution import Execution
+from edge_wm.board import Board, Name, board_file_of, load_board
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_atomically
 from edge_wm.paths import shipped
@@ -24,6 +24,12 @@ from edge_wm.robot_bridge import (
     SimavrTable,
     why_not,
 )
+from edge_wm.robot_sensors import (
+    AnyCamera,
+    RealSensors,
+    SensorsTable,
+    sensors_contradict,
+)
 from edge_wm.toml_file import checked, read_table
 from firmware_bridge.chassis import Chassis
 
@@ -31,42 +37,10 @@ DEFAULT_ROBOT = shipped("boards", "robots", "sim.toml")
 """Robot file of the simulated robot."""
 
 # Upper bounds catch a wrong unit (mm for m, degrees for radians), not a fast robot.
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
 Length = Annotated[float, Meta(gt=0.0, le=10.0)]
 Speed = Annotated[float, Meta(gt=0.0, le=20.0)]
 Acceleration = Annotated[float, Meta(gt=0.0, le=100.0)]
 Seconds = Annotated[float, Meta(gt=0.0, le=10.0)]
-Pixels = Annotated[int, Meta(ge=8, le=4096)]
-
-
-class Board(Struct, frozen=True, forbid_unknown_fields=True):
-    """The computer, and how it runs a model that was never profiled on it.  One file each in `boards/`."""
-
-    name: Name
-    description: str
-    engine: Execution = Execution()
-
-
-class Camera(Struct, frozen=True, forbid_unknown_fields=True):
-    """Frames as uint8[height, width, 3], RGB."""
-
-    height: Pixels
-    width: Pixels
-
-
-class RangeRing(Struct, frozen=True, forbid_unknown_fields=True):
-    """Distance sensors, evenly spaced counter-clockwise from straight ahead; beyond ``reach_m`` they see nothing."""
-
-    beams: Annotated[int, Meta(ge=1, le=1024)]
-    reach_m: Annotated[float, Meta(gt=0.0, le=100.0)]
-
-
-class Sensors(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the robot perceives with.  ``kind`` selects the driver."""
-
-    kind: Name
-    camera: Camera
-    range: RangeRing
 
 
 class Geometry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,7 +106,7 @@ class Robot(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     board: Board
-    sensors: Sensors
+    sensors: SensorsTable
     bridge: BridgeTable
     geometry: Geometry
     limits: Limits
@@ -156,9 +130,12 @@ def load_robot(path: str | Path = DEFAULT_ROBOT) -> Robot:
     """
     path = Path(path)
     table = read_table(path, "robot file")
-    for key, kinds in (("bridge", BridgeTable), ("drive", DriveTable)):
+    for key, kinds in (("bridge", BridgeTable), ("drive", DriveTable), ("sensors", SensorsTable)):
         _refuse_unknown_kind(table.get(key), key, kinds, path)
-    board = load_board(_board_file(path, table.get("board")))
+    sensors = table.get("sensors")
+    if isinstance(sensors, dict) and sensors.get("kind") == RealSensors.__struct_config__.tag:
+        _refuse_unknown_kind(sensors.get("camera"), "sensors.camera", AnyCamera, path)
+    board = load_board(board_file_of(path, table.get("board")))
     # The board is named in the robot file and described in its own: put the description where the name was.
     robot = checked({**table, "board": board}, Robot, path)
     for key, contradiction in _contradictions(robot):
@@ -224,25 +201,6 @@ def amend_robot(path: Path, numbers: Mapping[str, float]) -> None:
         trial.unlink(missing_ok=True)
 
 
-def load_board(path: str | Path) -> Board:
-    """Read a board file.  Raises BadInput as :func:`load_robot` does."""
-    path = Path(path)
-    return checked(read_table(path, "board file"), Board, path)
-
-
-def _board_file(robot_file: Path, board: object) -> Path:
-    """File of ``board``: a name in `boards/`, or a path ending in ``.toml`` relative to the robot file."""
-    if isinstance(board, str) and board.endswith(".toml"):
-        return robot_file.parent / board
-    known = {file.stem: file for file in sorted(shipped("boards").glob("*.toml"))}
-    if not isinstance(board, str) or board not in known:
-        given = "missing" if board is None else f"no board {board!r}"
-        raise BadInput(
-            f"{robot_file}: board: {given}; name one of {', '.join(known)}, or a file ending in .toml"
-        )
-    return known[board]
-
-
 def _refuse_unknown_kind(table: object, key: str, kinds: object, path: Path) -> None:
     kind = table.get("kind") if isinstance(table, dict) else None
     known = [choice.__struct_config__.tag for choice in get_args(kinds)]
@@ -255,6 +213,7 @@ def _contradictions(robot: Robot) -> Iterator[tuple[str, str]]:
     geometry, limits, supervisor = robot.geometry, robot.limits, robot.supervisor
     radius, tick, reach = geometry.radius_m, robot.rates.tick_s, robot.sensors.range.reach_m
     yield from why_not(robot.bridge, robot.drive, chassis_of(robot))
+    yield from sensors_contradict(robot.sensors, robot.bridge, tick)
     if geometry.track_m > 2 * radius:
         yield (
             "geometry.track_m",

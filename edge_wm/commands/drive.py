@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,16 @@ import click
 from edge_wm.commands.run_options import execution, run_options
 from edge_wm.errors import BadInput
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
+from edge_wm.robot_bridge import SimavrTable, SimTable
+from edge_wm.robot_sensors import RealSensors
 
 if TYPE_CHECKING:
     from edge_wm.bundle.manifest import Precision
     from edge_wm.clock import Clock
+    from edge_wm.drive.body import Trip
     from edge_wm.drive.model_changes import ModelChanges
     from edge_wm.drive.pilot import Pilot
+    from edge_wm.drive.simulated import SimulatedTask
     from edge_wm.engines.execution import Execution
 
 EXIT_INTERRUPTED = 130
@@ -53,7 +57,7 @@ def numbers(*names: str) -> Callable[[click.Context, click.Parameter, str | None
     "--goal",
     metavar="X,Y",
     callback=numbers("X", "Y"),
-    help="Metres in the world; default: the world's own task.",
+    help="Metres in the world, default: the world's own task; of a real robot ahead of it and to its left.",
 )
 @click.option(
     "--world", metavar="FILE", type=click.Path(path_type=Path), help="MJCF; default: a generated room."
@@ -91,24 +95,21 @@ def command(
 
     Exit code 0: reached; 1: not reached; 2: bad input; 130: stopped with Ctrl-C, motors at rest.
     """
-    from edge_wm.drive.run import RunOptions, refuse_other_than_simulated, run_tasks
+    from edge_wm.drive.run import RunOptions, run_tasks
 
     described = load_robot(robot)
-    refuse_other_than_simulated(described)
-    if world is None and start is not None:
-        raise BadInput("--start is in the world of --world: name that too")
+    if isinstance(described.sensors, RealSensors):
+        trip: Trip = _real_trip(described, robot, goal, {"--fast": fast, "--world": world, "--start": start})
+        way = f"{described.name} to {trip.name}"
+    else:
+        trip = task = _simulated_trip(described, goal, world, start, seed)
+        way = f"{task.name} to ({task.task.goal[0]:.2f}, {task.task.goal[1]:.2f})"
 
     from edge_wm.drive.pilot import Pilot
-    from edge_wm.drive.simulated import task_in_generated_world, task_in_world_file
 
     options = RunOptions(runs, not no_view, not no_pictures, fast, json_file)
     clock = options.clock()
     asked = execution(described, precision, candidates)
-    if world is None:
-        task = task_in_generated_world(DEFAULT_KIND, seed, goal)
-    else:
-        task = task_in_world_file(world, start, goal, seed)
-    x, y = task.task.goal
     with ExitStack() as stack:
         changes = None
         if updates is None:
@@ -116,14 +117,50 @@ def command(
         else:
             pilot, changes = stack.enter_context(_by_updates(updates, described, clock, asked, seed))
         manifest = pilot.model.manifest
-        click.echo(
-            f"{manifest.name} {manifest.version} ({pilot.execution}) drives {task.name} to ({x:.2f}, {y:.2f})"
-        )
-        end = run_tasks("edge-wm drive", pilot, clock, [task], options, click.echo, changes)
+        click.echo(f"{manifest.name} {manifest.version} ({pilot.execution}) drives {way}")
+        end = run_tasks("edge-wm drive", pilot, clock, [trip], options, click.echo, changes)
     click.echo(f"recorded in {end.folder}")
     if end.interrupted:
         return EXIT_INTERRUPTED
     return 0 if end.summary["reached"] else 1
+
+
+def _simulated_trip(
+    robot: Robot,
+    goal: tuple[float, float] | None,
+    world: Path | None,
+    start: tuple[float, float, float] | None,
+    seed: int,
+) -> SimulatedTask:
+    """The drive of the simulated robot in a world.  Raises BadInput where there is none."""
+    if not isinstance(robot.bridge, SimTable | SimavrTable):
+        raise BadInput(f"robot {robot.name}: bridge.kind: only 'sim' and 'simavr' move the simulated robot")
+    if world is None and start is not None:
+        raise BadInput("--start is in the world of --world: name that too")
+
+    from edge_wm.drive.simulated import task_in_generated_world, task_in_world_file
+
+    if world is None:
+        return task_in_generated_world(DEFAULT_KIND, seed, goal)
+    return task_in_world_file(world, start, goal, seed)
+
+
+def _real_trip(
+    robot: Robot, file: Path, goal: tuple[float, float] | None, simulated_only: Mapping[str, object]
+) -> Trip:
+    """The drive of a robot that is there.  Raises BadInput for what only a simulation can do."""
+    from edge_wm.drive.real import RealTrip
+
+    for option, value in simulated_only.items():
+        if value:
+            raise BadInput(
+                f"{option} is for the simulated robot, and {robot.name} is a real one: leave it out"
+            )
+    if goal is None:
+        raise BadInput(
+            f"robot {robot.name}: name the goal with --goal X,Y: metres ahead of where it stands, and to its left"
+        )
+    return RealTrip(file, goal)
 
 
 def _by_updates(

@@ -22,6 +22,7 @@ from edge_wm.planner.plan import BODY_VELOCITY, ActionLimits, PlanError, Planner
 from edge_wm.profile.choice import remembered
 from edge_wm.record.tick_record import LocalMap
 from edge_wm.robot import Limits, Robot
+from edge_wm.robot_sensors import SimSensors
 from edge_wm.sensors.observation import Observation, Sensors
 from edge_wm.world_model import WorldModel
 from firmware_bridge.bridge import NEUTRAL, Bridge
@@ -292,11 +293,14 @@ def refuse_misfit(robot: Robot, bundle: Bundle) -> None:
 
 
 def observed(robot: Robot) -> tuple[TensorSpec, ...]:
-    """The arrays of this robot's observations; see ``Observation.arrays``."""
-    camera, ring = robot.sensors.camera, robot.sensors.range
-    return (
-        TensorSpec("camera", (camera.height, camera.width, 3), "uint8"),
-        TensorSpec("range", (ring.beams,), "float32"),
-        TensorSpec("wheel", (2,), "float32"),
-        TensorSpec("gyro", (1,), "float32"),
-    )
+    """The arrays of this robot's observations; see ``Observation.arrays``.  Not every real robot has the last two."""
+    sensors = robot.sensors
+    given = [
+        TensorSpec("camera", (sensors.camera.height, sensors.camera.width, 3), "uint8"),
+        TensorSpec("range", (sensors.range.beams,), "float32"),
+    ]
+    if isinstance(sensors, SimSensors) or sensors.wheels:
+        given.append(TensorSpec("wheel", (2,), "float32"))
+    if isinstance(sensors, SimSensors) or sensors.imu is not None:
+        given.append(TensorSpec("gyro", (1,), "float32"))
+    return tuple(given)

@@ -12,23 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from edge_wm.clock import Clock, MonotonicClock, SimulatedClock
 from edge_wm.control.loop import Outcome
+from edge_wm.drive.body import Trip
 from edge_wm.drive.pilot import Pilot
-from edge_wm.drive.simulated import SimulatedRobot, SimulatedTask, save_generated
 from edge_wm.drive.tick_records import TickRecords
-from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.record.live import LiveView
 from edge_wm.record.recorder import RunRecorder
 from edge_wm.record.run_folder import create_run_folder
 from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
-from edge_wm.robot import Robot
-from edge_wm.robot_bridge import SimavrTable, SimTable
 from edge_wm.stop_signals import on_stop_signals
 
 if TYPE_CHECKING:
     from edge_wm.drive.model_changes import ModelChanges
-
-"""What there are drivers for: parts of the simulated robot, and the real firmware below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +64,11 @@ class RunEnd:
     interrupted: bool
 
 
-def refuse_other_than_simulated(robot: Robot) -> None:
-    """Raise BadInput for a robot whose sensors or bridge nobody here can talk to."""
-    if robot.sensors.kind != "sim":
-        raise BadInput(
-            f"robot {robot.name}: sensors.kind: no driver for {robot.sensors.kind!r}; there is 'sim'"
-        )
-    if not isinstance(robot.bridge, SimTable | SimavrTable):
-        raise BadInput(f"robot {robot.name}: bridge.kind: only 'sim' and 'simavr' move the simulated robot")
-
-
 def run_tasks(
     title: str,
     pilot: Pilot,
     clock: Clock,
-    tasks: list[SimulatedTask],
+    tasks: Sequence[Trip],
     options: RunOptions,
     say: Callable[[str], object],
     changes: ModelChanges | None = None,
@@ -100,7 +85,7 @@ def run_tasks(
         changes: brings the pilot new models; None where it drives by one.
 
     Raises:
-        BadInput: the run cannot be recorded; nothing has moved.
+        BadInput: the run cannot be recorded, or the robot is not there; nothing has moved.
     """
     if pilot.fell_back is not None:
         say(f"warning: {pilot.fell_back}")
@@ -109,7 +94,8 @@ def run_tasks(
     facts = _facts(pilot, tasks, options)
     view = LiveView(len(tasks)) if options.view else None
     try:
-        save_generated(folder / "worlds", tasks)
+        for task in tasks:
+            task.save(folder / "worlds")
         pilot.rehearse()
         with view or contextlib.nullcontext():
             interrupted = _drive_tasks(pilot, clock, tasks, recorder, view, options, say, changes)
@@ -141,7 +127,7 @@ def run_tasks(
 def _drive_tasks(
     pilot: Pilot,
     clock: Clock,
-    tasks: Sequence[SimulatedTask],
+    tasks: Sequence[Trip],
     recorder: RunRecorder,
     view: LiveView | None,
     options: RunOptions,
@@ -165,7 +151,7 @@ def _drive_tasks(
 def _drive_task(
     pilot: Pilot,
     clock: Clock,
-    task: SimulatedTask,
+    task: Trip,
     number: int,
     of: int,
     recorder: RunRecorder,
@@ -178,9 +164,9 @@ def _drive_task(
     However it ends, the motors are at rest afterwards.
     """
     receivers: Sequence[Callable[[TickRecord], None]] = (recorder.tick, *([view.show] if view else ()))
-    with SimulatedRobot(pilot.robot, task, clock) as body:
+    with task.begin(pilot.robot, clock) as body:
         top_view = body.top_view() if options.pictures else None
-        goal = task.task.goal if top_view is not None else body.goal_xy
+        goal = body.goal_in_view if top_view is not None else body.goal_xy
         recorder.goal_started(GoalStart(number, of, goal, top_view, task.name))
         records = TickRecords(
             pilot,
@@ -208,14 +194,19 @@ def _drive_task(
 
 def _told(result: GoalResult) -> str:
     """One line for a person."""
-    clearance = "" if result.min_clearance_m is None else f", least clearance {result.min_clearance_m:.2f} m"
-    return (
-        f"{result.outcome} after {result.time_s:.1f} s, drove {result.travelled_m:.2f} m"
-        f" (shortest path {result.geodesic_m:.2f} m){clearance}{result.message and f': {result.message}'}"
-    )
+    known = [
+        words.format(metres)
+        for words, metres in (
+            (", drove {:.2f} m", result.travelled_m),
+            (" (shortest path {:.2f} m)", result.geodesic_m),
+            (", least clearance {:.2f} m", result.min_clearance_m),
+        )
+        if metres is not None
+    ]
+    return f"{result.outcome} after {result.time_s:.1f} s{''.join(known)}{result.message and f': {result.message}'}"
 
 
-def _facts(pilot: Pilot, tasks: Sequence[SimulatedTask], options: RunOptions) -> dict[str, Any]:
+def _facts(pilot: Pilot, tasks: Sequence[Trip], options: RunOptions) -> dict[str, Any]:
     manifest = pilot.model.manifest
     return {
         "model": f"{manifest.name} {manifest.version}",

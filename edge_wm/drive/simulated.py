@@ -58,6 +58,20 @@ class SimulatedTask(NamedTuple):
         """What people call it."""
         return self.task.world.stem
 
+    def begin(self, robot: Robot, clock: Clock) -> SimulatedRobot:
+        """See ``Trip.begin``."""
+        return SimulatedRobot(robot, self, clock)
+
+    def save(self, directory: Path) -> None:
+        """See ``Trip.save``: a generated world, and its task beside those that are there."""
+        if isinstance(self.world, Path):
+            return
+        directory.mkdir(exist_ok=True)
+        known = load_tasks(directory) if (directory / FILE_NAME).is_file() else []
+        file = directory / self.task.world
+        file.write_text(self.world, encoding="utf-8")
+        save_tasks(directory, [*known, self.task._replace(world=file)])
+
 
 def task_in_generated_world(kind: str, number: int, goal: Point | None = None) -> SimulatedTask:
     """The task of a generated world that nothing was trained on.
@@ -97,17 +111,6 @@ def task_in_world_file(world: Path, start: Pose | None, goal: Point | None, seed
     return SimulatedTask(_checked(Task(world, start, goal, math.nan), true_map), world, true_map, seed)
 
 
-def save_generated(directory: Path, tasks: list[SimulatedTask]) -> None:
-    """Write the generated worlds among ``tasks`` with their tasks, so that they can be driven again."""
-    generated = [task for task in tasks if isinstance(task.world, str)]
-    if not generated:
-        return
-    directory.mkdir(exist_ok=True)
-    for task in generated:
-        (directory / task.task.world).write_text(str(task.world), encoding="utf-8")
-    save_tasks(directory, [task.task._replace(world=directory / task.task.world) for task in generated])
-
-
 class SimulatedRobot:
     """The robot at the start of one task; close it after the drive.
 
@@ -119,6 +122,7 @@ class SimulatedRobot:
     Attributes:
         sensors, bridge: what the loop reads and drives.
         goal_xy: the goal in the odometry frame.
+        goal_in_view: in the world frame, that of the top view.
 
     Raises:
         BadInput: there is no bridge as the robot file says, or the firmware at its other end is for another robot.
@@ -135,6 +139,7 @@ class SimulatedRobot:
             robot.geometry.radius_m,
         )
         self.goal_xy = to_odometry_frame(task.start, task.goal)
+        self.goal_in_view = task.goal
         self._simulation.observe()  # the first camera frame compiles shaders: now, not in the first tick
 
     def __enter__(self) -> SimulatedRobot:

@@ -29,7 +29,7 @@ class TickRecords:
         goal_number: counts from 1.
         goal: x, y in the odometry frame.
         receivers: get each record, in order.
-        true_pose: where the robot really is, in the world frame; None outside of simulation.
+        true_pose: where the robot really is, in the world frame; gives None outside of simulation.
         with_map: whether to decode the model's local map for every tick.
     """
 
@@ -40,7 +40,7 @@ class TickRecords:
         goal: tuple[float, float],
         receivers: Sequence[Callable[[TickRecord], None]],
         *,
-        true_pose: Callable[[], Pose] | None = None,
+        true_pose: Callable[[], Pose | None] = lambda: None,
         with_map: bool = True,
     ) -> None:
         self._pilot, self._goal_number, self._goal = pilot, goal_number, goal
@@ -89,7 +89,7 @@ class TickRecords:
             goal_number=self._goal_number,
             goal=self._goal,
             pose=(x, y, yaw),
-            true_pose=self._true_pose() if self._true_pose is not None else None,
+            true_pose=self._true_pose(),
             plan_poses=plan.poses if plan is not None else None,
             plan_cost=plan.cost if plan is not None else math.nan,
             iterations=plan.iterations if plan is not None else 0,
