@@ -113,7 +113,7 @@ def verify_bundle(bundle: Bundle, *, threads: int = 1) -> list[GoldenCheck | Pla
     return [
         check
         for graph in kept
-        for check in _verify_graph(bundle, graph, golden, Execution(graph.format, graph.precision, threads))
+        for check in verify_graph(bundle, graph, golden, Execution(graph.format, graph.precision, threads))
     ]
 
 
@@ -129,7 +129,7 @@ def verify_execution(bundle: Bundle, execution: Execution, golden: Golden) -> Pl
     placements = []
     for role in CONTROL_PATH:
         graph = bundle.graph(role, execution.precision, execution.format, execution.candidates)
-        for check in _verify_graph(bundle, graph, golden, execution):
+        for check in verify_graph(bundle, graph, golden, execution):
             if not check.passed:
                 raise BadInput(f"is another model here: {check}")
         if execution.accelerator != "cpu":
@@ -141,9 +141,20 @@ def verify_execution(bundle: Bundle, execution: Execution, golden: Golden) -> Pl
     return Placement(*map(sum, zip(*placements, strict=True))) if placements else None
 
 
-def _verify_graph(
+def verify_graph(
     bundle: Bundle, graph: Graph, golden: Golden, execution: Execution
 ) -> list[GoldenCheck | PlanCheck]:
+    """Run the golden cases of one graph and compare what comes out.
+
+    Args:
+        bundle: loaded with that graph.
+        graph: of the bundle.
+        golden: of the bundle.
+        execution: how to run it.
+
+    Raises:
+        BadInput: the engine refuses the graph, or the golden vectors cannot be used.
+    """
     cases = golden.cases(graph.role, graph.candidates)
     try:
         engine = load_engine(bundle.read(graph.file), execution)

@@ -13,10 +13,11 @@ from edge_wm.bundle.golden import Golden
 from edge_wm.bundle.load import Bundle
 from edge_wm.bundle.manifest import Format, Manifest
 from edge_wm.bundle.verify import verify_execution
+from edge_wm.clock import Clock
 from edge_wm.engines.execution import Accelerator, Execution
 from edge_wm.errors import BadInput
 from edge_wm.planner.icem import ICEM
-from edge_wm.planner.plan import ActionLimits, PlannerConfig
+from edge_wm.planner.plan import ActionLimits, Plan, PlannerConfig
 from edge_wm.sensors.observation import Array, Observation
 from edge_wm.world_model import WorldModel
 
@@ -92,6 +93,15 @@ def ways(manifest: Manifest, cores: int, board: Execution, candidates: int | Non
     return found
 
 
+def plausible(found: Iterable[Execution], board: Execution) -> list[Execution]:
+    """Of the ``found`` ways those that a quick profile tries: each form on one thread, and the way of the board file."""
+    return [
+        way
+        for way in found
+        if way.threads == 1 or msgspec.structs.replace(way, candidates=board.candidates) == board
+    ]
+
+
 def _accelerators(format: Format, board: Execution) -> list[Accelerator]:
     if format == "tflite":
         return ["delegate"] if board.accelerator == "delegate" else []
@@ -146,13 +156,20 @@ class GoldenTicks:
         bundle: loaded with all graphs.
         execution: how to run them.
         golden: of the bundle.
+        load: makes the world model of bundle and execution.
 
     Raises:
         BadInput: the engine refuses a graph, or the golden vectors cannot be used.
     """
 
-    def __init__(self, bundle: Bundle, execution: Execution, golden: Golden) -> None:
-        self._model = WorldModel(bundle, execution)
+    def __init__(
+        self,
+        bundle: Bundle,
+        execution: Execution,
+        golden: Golden,
+        load: Callable[[Bundle, Execution], WorldModel] = WorldModel,
+    ) -> None:
+        self._model = load(bundle, execution)
         manifest = self._model.manifest
         limits = ActionLimits(manifest.action.low, manifest.action.high)
         self._planner = ICEM(self._model, PlannerConfig.from_manifest(manifest), limits)
@@ -166,9 +183,9 @@ class GoldenTicks:
         """The first half of a tick."""
         self._state = self._model.observe(self._state, self._observation, self._applied)
 
-    def plan(self) -> None:
-        """The second half: a whole plan."""
-        self._planner.plan(self._planned_from, self._goal)
+    def plan(self, deadline: float | None = None, clock: Clock | None = None) -> Plan:
+        """The second half: a whole plan, or what there is of it at the ``deadline`` on ``clock``."""
+        return self._planner.plan(self._planned_from, self._goal, deadline=deadline, clock=clock)
 
     def draw_ahead(self) -> None:
         """What is done after the command of a tick is sent, and no part of its time."""

@@ -17,7 +17,12 @@ HOPELESS = 2.0
 
 
 def measure_sizes(
-    bundle: Bundle, cores: int, board: Execution, on_progress: Callable[[float], None] = lambda share: None
+    bundle: Bundle,
+    cores: int,
+    board: Execution,
+    on_progress: Callable[[float], None] = lambda share: None,
+    *,
+    of: Callable[[list[Execution]], list[Execution]] = list,
 ) -> tuple[list[Measured], Measured | None]:
     """Measure the sizes of the bundle from the largest on, until one keeps the latency budget.
 
@@ -28,6 +33,7 @@ def measure_sizes(
         cores: of this machine.
         board: the board file's engine.
         on_progress: called with the share that is done.
+        of: picks those that are tried of all ways of one size.
 
     Returns:
         All rows, and the chosen one: the best way of the largest size that keeps the budget in 99 of 100 ticks, else of
@@ -39,7 +45,8 @@ def measure_sizes(
     hopeless: set[Execution] = set()
     for number, size in enumerate(manifest.sizes):
         candidates = None if size == manifest.imagine.candidates else size
-        tried = [way for way in ways(manifest, cores, board, candidates) if _of_any_size(way) not in hopeless]
+        known = ways(manifest, cores, board, candidates)
+        tried = [way for way in of(known) if _of_any_size(way) not in hopeless]
         part = partial(_part_of, on_progress, number, len(manifest.sizes))
         found = measure(bundle, tried, part)
         rows += found

@@ -8,7 +8,6 @@ but them.  One that runs on an accelerator waits for that, and its time is the w
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.planner.plan import PlanError
 from edge_wm.profile.measure import ON_CPU_CORES, WARM_UP_TICKS, GoldenTicks
+from edge_wm.profile.memory import peak_bytes
 from edge_wm.robot import Robot
 
 MAY_BE_OVER = 0.01
@@ -95,7 +95,7 @@ def main(request: bytes) -> bytes:
             pass
     except (BadInput, EngineError, PlanError) as error:
         findings = msgspec.structs.replace(findings, refusal=str(error))
-    return msgspec.json.encode(msgspec.structs.replace(findings, peak_bytes=_peak_bytes()))
+    return msgspec.json.encode(msgspec.structs.replace(findings, peak_bytes=peak_bytes()))
 
 
 def _prove(wanted: Request) -> Iterator[Findings]:
@@ -151,9 +151,3 @@ def _timed(bundle: Bundle, execution: Execution, golden: Golden, count: int) -> 
     p50, p99 = np.percentile(ticks_s, [50, 99]) * 1e3
     wall_p50, wall_p99 = np.percentile(walls_s, [50, 99]) * 1e3
     return Times(len(ticks_s), *(round(float(ms), 3) for ms in (p50, p99, wall_p50, wall_p99)))
-
-
-def _peak_bytes() -> int:
-    # Not getrusage: its peak is inherited from the process that started this one.
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(found[1]) << 10 if found else 0

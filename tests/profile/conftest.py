@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_wm.profile import measure
+from edge_wm.profile import measure, take
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +15,6 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(measure, "ROUNDS", 1)
     monkeypatch.setattr(measure, "TICKS_A_ROUND", 2)
+    monkeypatch.setattr(take, "LEAST_TICKS", 2)
+    monkeypatch.setattr(take, "WHOLE", take.Effort(quick=False, seconds=0.0))
+    monkeypatch.setattr(take, "QUICK", take.Effort(quick=True, seconds=0.0))

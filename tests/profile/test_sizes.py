@@ -17,9 +17,10 @@ from edge_wm.commands.run_options import execution
 from edge_wm.drive.pilot import Pilot
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
-from edge_wm.profile import sizes
+from edge_wm.profile import sizes, take
 from edge_wm.profile.choice import remember, remembered
 from edge_wm.profile.measure import Measured, ways
+from edge_wm.profile.own_process import Measurement
 from edge_wm.profile.sizes import HOPELESS, measure_sizes
 from edge_wm.robot import load_board, load_robot
 from firmware_bridge.bridge import NEUTRAL
@@ -58,6 +59,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[P99s], list[Execution]
             return rows
 
         monkeypatch.setattr(sizes, "measure", measured)
+        monkeypatch.setattr(take, "measure_alone", lambda *_: Measurement())
         return asked
 
     return is_so_fast
@@ -126,7 +128,7 @@ def test_the_command_shows_and_remembers_the_size(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     machine({(None, 1): 90.0, (FEWER, 1): 5.0})
-    assert run(["profile", "--model", str(bundle), "--json", str(tmp_path / "out.json")]) == 0
+    assert run(["profile", "--quick", "--model", str(bundle), "--json", str(tmp_path / "out.json")]) == 0
     facts = json.loads((tmp_path / "out.json").read_text())
     assert facts["candidates"] == facts["chosen"]["candidates"] == FEWER
     assert f"onnx fp32, 1 thread, {FEWER} candidates: p99 5.0 ms" in capsys.readouterr().out
@@ -138,7 +140,7 @@ def test_the_smallest_size_over_the_budget_is_said_and_exit_code_1(
     bundle: Path, machine: Callable[[P99s], list[Execution]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine({(None, 1): 90.0, (FEWER, 1): 60.0})
-    assert run(["profile", "--model", str(bundle)]) == 1
+    assert run(["profile", "--quick", "--model", str(bundle)]) == 1
     assert "over the budget of 30 ms even with the fewest candidates" in capsys.readouterr().out
 
 
