@@ -1,0 +1,183 @@
+"""What the doctor finds of a computer's software: the good machine is well, and each fault is found and has a remedy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_wm.doctor.finding import Finding, Level
+from edge_wm.doctor.system import clock, disk, disk_errors, memory, python, service, system, watchdog
+from tests.doctor.machines import WATCHDOG, good_machine, having, lacking
+
+NOW = 1.8e9
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return good_machine(tmp_path / "root")
+
+
+def clock_of(root: Path, wall: float = NOW, follows: bool = False) -> Finding:
+    return clock(root, wall=lambda: wall, follows=lambda: follows)
+
+
+CHECKS: dict[str, Callable[[Path], Finding]] = {
+    "system": system,
+    "memory": lambda root: memory(300, root),
+    "disk errors": disk_errors,
+    "clock": clock_of,
+    "watchdog": watchdog,
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_good_machine_is_well(check: str, root: Path) -> None:
+    finding = CHECKS[check](root)
+    assert (finding.check, finding.level, finding.remedy) == (check, Level.OK, "")
+
+
+@pytest.mark.parametrize(
+    ("check", "fault", "level", "said", "remedy"),
+    [
+        ("system", having("lib/ld-musl-aarch64.so.1", ""), Level.ERROR, "musl", "Raspberry Pi OS"),
+        (
+            "memory",
+            having("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 102400 kB\n"),
+            Level.ERROR,
+            "100 of 976 MiB available, 300 are needed",
+            "ps ",
+        ),
+        (
+            "disk errors",
+            having("sys/fs/ext4/mmcblk0p2/errors_count", "3\n"),
+            Level.ERROR,
+            "mmcblk0p2: 3 errors",
+            "new card",
+        ),
+        ("clock", lacking("sys/class/rtc"), Level.WARNING, "no real-time clock", "set-ntp true"),
+        ("watchdog", lacking(WATCHDOG), Level.WARNING, "no hardware watchdog", "softdog"),
+        (
+            "watchdog",
+            having(f"{WATCHDOG}/state", "inactive\n"),
+            Level.WARNING,
+            "nobody feeds it",
+            "RuntimeWatchdogSec",
+        ),
+    ],
+)
+def test_a_fault_is_found_and_has_a_remedy(
+    check: str, fault: Callable[[Path], None], level: Level, said: str, remedy: str, root: Path
+) -> None:
+    fault(root)
+    finding = CHECKS[check](root)
+    assert (finding.check, finding.level) == (check, level)
+    assert said in finding.said
+    assert remedy in finding.remedy
+
+
+def test_a_clock_of_1970_is_found_also_with_a_clock_chip(root: Path) -> None:
+    finding = clock_of(root, wall=0.0)
+    assert finding.level is Level.ERROR
+    assert "1970" in finding.said
+
+
+def test_a_board_without_a_clock_chip_that_follows_a_time_server_is_well(root: Path) -> None:
+    lacking("sys/class/rtc")(root)
+    assert clock_of(root, follows=True).level is Level.OK
+
+
+def test_a_python_that_was_never_tried_is_named() -> None:
+    assert python((3, 99, 0)).level is Level.WARNING
+    assert python().level is Level.OK
+
+
+def test_room_on_the_disk_is_measured_where_the_records_go(tmp_path: Path) -> None:
+    finding = disk(tmp_path / "not" / "there" / "yet")
+    assert str(tmp_path) in finding.said
+    free = os.statvfs(tmp_path)
+    if free.f_bavail * free.f_frsize > 1 << 30:
+        assert finding.level is Level.OK
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize(
+    ("options", "level", "said", "remedy"),
+    [
+        ("size=20m", Level.ERROR, "19 MiB free", "du "),
+        ("size=200m", Level.WARNING, "199 MiB free", "du "),
+        ("size=2g,nr_inodes=200", Level.WARNING, "files left", "du "),
+        ("size=2g,ro", Level.ERROR, "cannot be written", "remount,rw"),
+        ("size=2g", Level.OK, "MiB free", ""),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only_is_found(
+    options: str, level: Level, said: str, remedy: str, tmp_path: Path
+) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(tmp_path)], check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        if "nr_inodes" in options:
+            for number in range(197):
+                (tmp_path / f"{number}").touch()
+        elif "ro" not in options:
+            (tmp_path / "record").write_bytes(bytes(1 << 20))
+        finding = disk(tmp_path)
+        for file in tmp_path.iterdir() if "ro" not in options else ():
+            file.unlink()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert finding.level is level
+    assert said in finding.said
+    assert remedy in finding.remedy
+
+
+GOOD_SERVICE = {
+    "LoadState": "loaded",
+    "ActiveState": "active",
+    "Result": "success",
+    "NRestarts": "0",
+    "WatchdogUSec": "5s",
+    "UnitFileState": "enabled",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "said", "remedy"),
+    [
+        ({}, Level.OK, "is active", ""),
+        ({"LoadState": "not-found"}, Level.OK, "not installed", ""),
+        ({"ActiveState": "failed", "Result": "watchdog"}, Level.ERROR, "failed: watchdog", "journalctl"),
+        ({"ActiveState": "inactive"}, Level.WARNING, "is inactive", "systemctl start"),
+        ({"UnitFileState": "disabled"}, Level.WARNING, "does not start at boot", "enable --now"),
+        ({"NRestarts": "4"}, Level.WARNING, "restarted 4 times", "journalctl"),
+        ({"WatchdogUSec": "0"}, Level.WARNING, "nobody notices if it hangs", "WatchdogSec"),
+    ],
+)
+def test_how_the_service_is(
+    changes: dict[str, str],
+    level: Level,
+    said: str,
+    remedy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = "".join(f"{name}={value}\n" for name, value in {**GOOD_SERVICE, **changes}.items())
+    (tmp_path / "said").write_text(lines)
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\n/bin/cat {tmp_path}/said\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = service()
+    assert finding.level is level
+    assert said in finding.said
+    assert remedy in finding.remedy
+
+
+def test_without_systemd_there_is_no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert service().level is Level.OK
