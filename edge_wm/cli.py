@@ -44,11 +44,17 @@ SUBCOMMANDS = {
     "doctor": Subcommand("edge_wm.commands.doctor:command", "Look at a robot before it drives."),
     "drive": Subcommand("edge_wm.commands.drive:command", "Drive one robot to one goal."),
     "eval": Subcommand("edge_wm.commands.eval:command", "Measure a policy over many episodes."),
+    "flash": Subcommand(
+        "edge_wm.commands.flash:command", "Write a card that boots into a driving-ready service."
+    ),
     "fleet": Subcommand("edge_wm.commands.fleet:command", "Which robot has which model, and is it well?"),
+    "go": Subcommand("edge_wm.commands.serve:go", "Let the driving service drive to a goal."),
     "model": Subcommand("edge_wm.commands.model:command", "Verify or inspect a bundle."),
     "profile": Subcommand(
         "edge_wm.commands.profile:command", "Find the fastest way to run a model on this machine."
     ),
+    "serve": Subcommand("edge_wm.commands.serve:serve", "The driving service: missions and requests."),
+    "stop": Subcommand("edge_wm.commands.serve:stop", "Let the driving service's robot brake."),
     "update": Subcommand(
         "edge_wm.commands.update:command", "Fetch, prove and try new models; publish them to a fleet."
     ),

@@ -1,0 +1,427 @@
+#!/usr/bin/env bash
+# Puts edge-wm on a booted board, from a clone or an offline bundle: docs/install.md.  Run it again after a change, or when it
+# was interrupted: what is in order already stays as it is.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: sudo boards/install/install.sh [options]
+
+It asks three questions; these answer them beforehand:
+  --robot FILE|sim      the robot file; sim: the simulated robot
+  --updates FILE|none   update.toml of the robot; its trusted_root lies beside it
+  --start yes|no        whether the robot is ready to drive whenever the board has booted
+  --yes                 the usual answer to what is not answered: sim, none, yes
+
+  --board NAME          not the board that is recognised
+  --governor NAME       set the processor's frequency at boot, such as: performance
+  --root DIR            into the tree of an image, not into this system; needs --board
+  --dry-run             say what would be done
+  --uninstall           take it away; /etc/edge-wm and /var/lib/edge-wm stay
+  --purge               with --uninstall: these, and the user, too
+END
+}
+
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 2
+}
+
+say() { printf '%s\n' "$*"; }
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$here/../.." && pwd)
+opt=/opt/edge-wm
+etc=/etc/edge-wm
+state=/var/lib/edge-wm
+user=edge-wm
+extras=serial,i2c,update,fleet
+robot='' updates='' start='' assume_yes='' board='' governor='' root='' dry='' uninstall='' purge=''
+changed=''
+
+while (($# > 0)); do
+  case $1 in
+  --robot | --updates | --start | --board | --governor | --root)
+    (($# >= 2)) || fail "$1 needs a value (see --help)"
+    printf -v "${1#--}" '%s' "$2"
+    shift
+    ;;
+  --yes) assume_yes=1 ;;
+  --dry-run) dry=1 ;;
+  --uninstall) uninstall=1 ;;
+  --purge) purge=1 ;;
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  *) fail "no option $1 (see --help)" ;;
+  esac
+  shift
+done
+root=${root%/}
+
+# --- doing, or saying what would be done -------------------------------------------------------------------------------
+
+# In the tree that is installed into.
+inside() {
+  if [[ -n $root ]]; then
+    chroot "$root" env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+  else
+    env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+  fi
+}
+
+# Inside, unless this is a dry run.
+act() {
+  if [[ -n $dry ]]; then
+    say "would run: $*"
+  else
+    inside "$@"
+  fi
+}
+
+# Standard input becomes a file, if it is not that already.
+put() { # path, mode
+  local wanted
+  wanted=$(mktemp)
+  cat >"$wanted"
+  if ! cmp -s "$wanted" "$root$1"; then
+    changed=1
+    if [[ -n $dry ]]; then
+      say "would write: $1"
+    else
+      install -D -m "$2" "$wanted" "$root$1.unfinished"
+      mv -T "$root$1.unfinished" "$root$1"
+      say "wrote $1"
+    fi
+  fi
+  rm -f "$wanted"
+}
+
+take_away() { # paths
+  local path
+  for path in "$@"; do
+    [[ -e $root$path || -L $root$path ]] || continue
+    if [[ -n $dry ]]; then
+      say "would remove: $path"
+    else
+      rm -rf "$root$path" # all of them are ours, and none is a parameter
+      say "removed $path"
+    fi
+  done
+}
+# --- what must hold before anything changes -----------------------------------------------------------------------------
+
+check_machine() {
+  local version bits
+  [[ -n $dry || $EUID -eq 0 ]] || fail "this changes the system: run it with sudo"
+  if [[ -n $root ]]; then
+    [[ -x $root/bin/sh ]] || fail "$root: holds no Linux: name the mounted tree of an image"
+    inside true 2>/dev/null || fail "$root: its programs do not run here: for another processor install qemu-user-static"
+    [[ -n $board || -n $uninstall ]] || fail "--root: name the board with --board: this machine is another one"
+  fi
+  inside sh -c 'command -v systemctl' >/dev/null || fail "there is no systemd here: docs/install.md says how to do without"
+  [[ -n $root || -n $dry || -d /run/systemd/system ]] || fail "systemd does not run here: boot the board first, or name its tree with --root"
+  [[ -z $uninstall ]] || return 0
+  inside sh -c 'command -v apt-get' >/dev/null || fail "there is no apt-get here: Debian, Raspberry Pi OS, Ubuntu or JetPack is needed"
+  bits=$(inside getconf LONG_BIT)
+  [[ $bits == 64 ]] || fail "the system is $bits-bit and a 64-bit one is needed: on a Raspberry Pi install the 64-bit Raspberry Pi OS"
+  version=$(inside python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || fail "there is no python3 here: run  apt-get install python3"
+  case $version in
+  3.10 | 3.11 | 3.12 | 3.13) ;;
+  *) fail "Python 3.10 to 3.13 is needed and python3 is $version: install another release of the system" ;;
+  esac
+  [[ -n $dry || -w $root/etc ]] || fail "$root/etc cannot be written: is the disk read-only?"
+}
+
+check_space() {
+  local needed=400 free
+  [[ ! -e $root$venv/complete ]] || return 0
+  [[ $robot != sim ]] || needed=1400
+  free=$(df -Pk "$root/opt" 2>/dev/null || df -Pk "$root/")
+  free=$(($(printf '%s\n' "$free" | awk 'END { print $4 }') / 1024))
+  ((free >= needed)) || fail "$free MB are free in $root/opt and $needed MB are needed: make room first"
+}
+
+check_files() {
+  if [[ $robot != sim ]]; then
+    [[ -r $robot ]] || fail "$robot: there is no such robot file"
+    ! grep -q '^ *kind *= *"mavlink"' "$robot" || extras+=,mavlink
+  else
+    extras+=,sim
+  fi
+  [[ $updates == none || -r $updates ]] || fail "$updates: there is no such update.toml"
+  [[ $start == yes || $start == no ]] || fail "--start: $start is neither yes nor no"
+  [[ -z $board || -r $top/boards/$board.toml ]] || fail "--board: there is no $board in $top/boards"
+  case $governor in
+  '' | performance | schedutil | ondemand | powersave) ;;
+  *) fail "--governor: no governor $governor: performance, schedutil, ondemand or powersave" ;;
+  esac
+}
+
+# --- three questions ---------------------------------------------------------------------------------------------------
+
+ask() { # question, usual answer
+  local answer
+  if [[ -n $assume_yes ]]; then
+    answer=$2
+  elif [[ -t 0 ]]; then
+    read -r -p "$1 [$2] " answer
+  elif [[ -n $dry ]]; then
+    answer=$2
+  else
+    fail "nobody is there to ask: say --yes, or --robot, --updates and --start"
+  fi
+  printf '%s' "${answer:-$2}"
+}
+
+ask_questions() {
+  local usual_robot=sim usual_updates=none
+  [[ ! -e $root$etc/robot.toml ]] || usual_robot=$root$etc/robot.toml
+  [[ ! -e $root$etc/update.toml ]] || usual_updates=$root$etc/update.toml
+  [[ -n $robot ]] || robot=$(ask 'Robot file, or sim for the simulated robot?' "$usual_robot")
+  [[ -n $updates ]] || updates=$(ask 'update.toml for models over the air, or none?' "$usual_updates")
+  [[ -n $start ]] || start=$(ask 'Ready to drive whenever the board has booted, yes or no?' yes)
+}
+
+# --- the steps ---------------------------------------------------------------------------------------------------------
+
+install_packages() { # packages
+  local package missing=()
+  for package in "$@"; do
+    # shellcheck disable=SC2016 # dpkg's own
+    inside dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  ((${#missing[@]} > 0)) || return 0
+  [[ ! -d $top/wheels ]] || say "the bundle holds no Debian packages: these come from the network or a local mirror"
+  act apt-get --quiet=2 update || fail "no package lists: is there a network?  Missing: ${missing[*]}"
+  act apt-get --quiet=2 --yes --no-install-recommends install "${missing[@]}" || fail "cannot be installed: ${missing[*]}"
+}
+
+# Of what is installed: a change of it is another environment.
+fingerprint() {
+  local what=(pyproject.toml requirements/test.txt edge_wm firmware_bridge export boards models)
+  [[ ! -d $top/wheels ]] || what=(wheels requirements/test.txt)
+  {
+    (cd "$top" && find "${what[@]}" -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+    printf '%s %s %s\n' "$extras" "$board" "$(inside python3 --version)"
+  } | sha256sum | cut -c-12
+}
+
+# Packages, extras, groups and whether the system's Python packages are wanted, from the board's file: one line each.
+board_facts() { # Python of the environment
+  inside "$1" -B - "$board" "$robot" <"$here/board_facts.py"
+}
+
+# A whole environment under a name of its own, then one link that says which is used: an interruption leaves the old one.
+install_environment() {
+  local pip source facts parts more
+  if [[ -e $root$venv/complete ]]; then
+    facts=$(board_facts "$venv/bin/python")
+  elif [[ -n $dry ]]; then
+    say "would make: $venv with edge-wm[$extras], and install what the board's file names"
+    facts=$'?\n\n\n\n\n'
+  else
+    say "installing edge-wm[$extras] into $venv"
+    rm -rf "$root$venv"
+    mkdir -p "$root$opt"
+    inside python3 -m venv "$venv"
+    pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check --no-cache-dir install)
+    source=$top
+    if [[ -n $root ]]; then # what is outside cannot be seen from within
+      source=$opt/source
+      rm -rf "$root$source"
+      mkdir -p "$root$source"
+      parts=(pyproject.toml README.md LICENSE NOTICE requirements edge_wm firmware_bridge export boards models)
+      [[ ! -d $top/wheels ]] || parts=(requirements wheels)
+      tar -C "$top" --exclude=__pycache__ -cf - "${parts[@]}" | tar -C "$root$source" -xf -
+    fi
+    pip+=(--constraint "$source/requirements/test.txt")
+    if [[ -d $top/wheels ]]; then
+      pip+=(--no-index --find-links "$source/wheels")
+      source=edge-wm
+    fi
+    inside "${pip[@]}" "${source}[$extras]"
+    facts=$(board_facts "$venv/bin/python")
+    more=$(sed -n 3p <<<"$facts")
+    [[ -z $more ]] || inside "${pip[@]}" "edge-wm[$more]"
+    rm -rf "$root$opt/source"
+  fi
+  board_name=$(sed -n 1p <<<"$facts")
+  groups=$(sed -n 4p <<<"$facts")
+  cores=$(sed -n 6p <<<"$facts")
+  # shellcheck disable=SC2046 # words
+  install_packages $(sed -n 2p <<<"$facts")
+  [[ -z $dry && ! -e $root$venv/complete ]] || return 0
+  if [[ -n $(sed -n 5p <<<"$facts") ]]; then # picamera2 and its like come from Debian
+    sed -i 's/^include-system-site-packages = .*/include-system-site-packages = true/' "$root$venv/pyvenv.cfg"
+  fi
+  touch "$root$venv/complete"
+  ln -sfn "$(basename "$venv")" "$root$opt/venv.next"
+  mv -T "$root$opt/venv.next" "$root$opt/venv"
+  changed=1
+}
+
+# Not before what used them has been started anew.
+remove_old_environments() {
+  local old
+  for old in "$root$opt"/venv-*; do
+    [[ ! -d $old || $old == "$root$venv" ]] || act rm -rf "${old#"$root"}"
+  done
+}
+
+install_configuration() {
+  local lines=$'# What edge-wm serve drives: every key is explained in edge_wm/drive/service_file.py.\n'
+  put /etc/sysusers.d/edge-wm.conf 644 <"$here/sysusers.conf"
+  if ! inside getent passwd "$user" >/dev/null || ! inside getent group i2c gpio >/dev/null; then
+    act systemd-sysusers edge-wm.conf
+  fi
+  # shellcheck disable=SC2086 # words
+  join_groups "$user" dialout video render i2c gpio $groups
+  [[ -z ${SUDO_USER:-} || -n $root ]] || join_groups "$SUDO_USER" "$user"
+
+  if [[ $robot != sim ]]; then
+    copy_once "$robot" robot.toml
+    copy_beside "$robot" board
+    lines+=$'robot = "robot.toml"\n'
+  fi
+  if [[ $updates != none ]]; then
+    copy_once "$updates" update.toml
+    copy_beside "$updates" trusted_root
+    lines+=$'updates = "update.toml"\n'
+  fi
+  if [[ $robot == sim ]]; then
+    lines+=$'\n[mission] # of the simulated robot: generated worlds, driven through once\nworlds = [0, 1, 2, 3, 4]\n'
+  else
+    lines+=$'\n# [mission]\n# goals = [[1.0, 0.0], [0.0, 0.0]] # metres from where it stood when it was started, x ahead\n# repeat = true\n'
+  fi
+  lines+=$'\n# [realtime] # docs/install.md\n# fifo = 40\n# lock_memory = true\n'"# cores = [${cores:-3}]"
+  if [[ -e $root$etc/drive.toml ]]; then
+    say "$etc/drive.toml stays as it is"
+  else
+    put "$etc/drive.toml" 644 <<<"$lines"
+  fi
+  [[ -d $root$state ]] || act install -d -o "$user" -g "$user" "$state"
+}
+
+join_groups() { # user, groups
+  local who=$1 group
+  shift
+  for group in "$@"; do
+    inside getent group "$group" >/dev/null || continue
+    inside id -nG "$who" 2>/dev/null | tr ' ' '\n' | grep -qx "$group" || act usermod -aG "$group" "$who"
+  done
+}
+
+# A file of the person's, which may have been changed on the robot since, for instance by calibration.
+copy_once() { # file, name
+  [[ -r $1 ]] || fail "$1: there is no such file"
+  if [[ ! -e $root$etc/$2 ]]; then
+    put "$etc/$2" 644 <"$1"
+  elif ! cmp -s "$1" "$root$etc/$2"; then
+    say "note: $etc/$2 stays as it is, and differs from $1"
+  fi
+}
+
+# A file that another one names, and that lies beside it.
+copy_beside() { # file, key
+  local name
+  name=$(sed -n "s/^ *$2 *= *\"\([^\"/]*\.[a-z]*\)\".*/\1/p" "$1")
+  [[ -z $name ]] || copy_once "$(dirname "$1")/$name" "$name"
+}
+
+install_units() {
+  local unit
+  for unit in edge-wm.service edge-wm-update.service edge-wm-update.timer; do
+    put "/etc/systemd/system/$unit" 644 <"$here/$unit"
+  done
+  put /etc/udev/rules.d/60-edge-wm.rules 644 <"$here/60-edge-wm.rules"
+  if [[ -n $governor ]]; then
+    put /etc/tmpfiles.d/edge-wm.conf 644 <<<"w /sys/devices/system/cpu/cpufreq/policy*/scaling_governor - - - - $governor"
+    [[ -n $root ]] || act systemd-tmpfiles --create edge-wm.conf
+  fi
+  [[ -L $root/usr/local/bin/edge-wm ]] || act ln -sf "$opt/venv/bin/edge-wm" /usr/local/bin/edge-wm
+  enable edge-wm.service "$start"
+  enable edge-wm-update.timer "$([[ $updates == none ]] && echo no || echo yes)"
+}
+
+enable() { # unit, yes or no
+  local is
+  is=$(inside systemctl is-enabled "$1" 2>/dev/null || true)
+  if [[ $2 == yes && $is != enabled ]]; then
+    act systemctl --quiet enable "$1"
+  elif [[ $2 == no && $is == enabled ]]; then
+    act systemctl --quiet disable "$1"
+  fi
+}
+
+start_now() {
+  local verb=start
+  # Not only after a change: perhaps it was interrupted right here.
+  if [[ -n $changed || $(cat "$opt/started" 2>/dev/null) != "$venv" ]]; then
+    verb=restart # it brakes first
+    act systemctl daemon-reload
+    act udevadm control --reload
+    act udevadm trigger --subsystem-match=i2c-dev --subsystem-match=gpio
+  fi
+  [[ $updates == none ]] || act systemctl start edge-wm-update.timer
+  if [[ $start == yes ]]; then
+    act systemctl "$verb" edge-wm.service || fail "it does not start: run  systemctl status edge-wm"
+  fi
+  [[ $verb == start ]] || put "$opt/started" 644 <<<"$venv"
+}
+
+remove_everything() {
+  local unit
+  for unit in edge-wm-update.timer edge-wm-update.service edge-wm.service; do
+    [[ -e $root/etc/systemd/system/$unit ]] || continue
+    [[ -n $root ]] || act systemctl --quiet stop "$unit"
+    act systemctl --quiet disable "$unit"
+  done
+  take_away /etc/systemd/system/edge-wm{.service,-update.service,-update.timer} \
+    /etc/udev/rules.d/60-edge-wm.rules /etc/sysusers.d/edge-wm.conf /etc/tmpfiles.d/edge-wm.conf /usr/local/bin/edge-wm "$opt"
+  [[ -n $root ]] || act systemctl daemon-reload
+  if [[ -n $purge ]]; then
+    take_away "$etc" "$state" /etc/systemd/system/edge-wm{,-update}.service.d
+    ! inside getent passwd "$user" >/dev/null || act userdel "$user"
+    ! inside getent group "$user" >/dev/null || act groupdel "$user"
+  else
+    say "$etc, $state and what systemctl edit made stay: --purge removes them, too"
+  fi
+  say "edge-wm is removed; Debian packages stay"
+}
+
+# --- from here on --------------------------------------------------------------------------------------------------------
+
+check_machine
+if [[ -n $uninstall ]]; then
+  remove_everything
+  exit 0
+fi
+[[ -z $purge ]] || fail "--purge goes with --uninstall"
+if [[ -d $top/wheels ]]; then
+  (cd "$top" && sha256sum --quiet --check SHA256SUMS) || fail "$top: the bundle is damaged: copy it again"
+fi
+ask_questions
+check_files
+venv=$opt/venv-$(fingerprint)
+check_space
+
+board_name='' groups='' cores=''
+install_packages python3-venv
+install_environment
+install_configuration
+install_units
+[[ -n $root ]] || start_now
+remove_old_environments
+
+[[ -z $dry ]] || exit 0
+if [[ -z $changed ]]; then
+  say "edge-wm was installed already ($board_name): nothing changed"
+elif [[ -n $root ]]; then
+  say "edge-wm is installed in $root ($board_name)"
+elif [[ $start == yes ]]; then
+  say "edge-wm is installed ($board_name) and ready: edge-wm go 1,0 --from-here"
+else
+  say "edge-wm is installed ($board_name): systemctl start edge-wm"
+fi

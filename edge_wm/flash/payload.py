@@ -1,0 +1,153 @@
+"""What an image carries for its first boot: the project, and what belongs to this one robot, in one archive."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_wm.board import Board
+from edge_wm.bundle.load import load_bundle
+from edge_wm.errors import BadInput
+from edge_wm.flash.first_boot import Answers, user_data_afterwards
+from edge_wm.flash.image import CHUNK
+from edge_wm.paths import shipped
+from edge_wm.robot import load_robot
+from edge_wm.update.config import load_config
+
+PARTS = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "NOTICE",
+    "requirements",
+    "edge_wm",
+    "firmware_bridge",
+    "export",
+    "boards",
+    "models",
+)
+"""Of a clone, what install.sh reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a robot is to have, besides the system and the network.
+
+    Attributes:
+        bundle: folder of `make offline-bundle`; None: this clone, and the board fetches the pinned packages.
+        robot: the robot file; None for the simulated robot.
+        model: bundle to drive by; None for the shipped one.
+        updates: the robot's update.toml, with its trusted root beside it; None: no updates.
+    """
+
+    bundle: Path | None = None
+    robot: Path | None = None
+    model: Path | None = None
+    updates: Path | None = None
+
+
+def check_payload(payload: Payload, board: Board) -> None:
+    """Raise BadInput if first boot could not use it, as far as can be known here; one line."""
+    if payload.bundle is not None:
+        _check_offline_bundle(payload.bundle, board, simulated=payload.robot is None)
+    else:
+        _clone()
+    if payload.robot is not None:
+        load_robot(payload.robot)
+    if payload.model is not None:
+        load_bundle(payload.model, roles=(), precisions=(), golden=False)
+        if payload.updates is not None:
+            raise BadInput("--model: updates choose the model: name one of the two")
+    if payload.updates is not None:
+        config = load_config(payload.updates)
+        if config.trusted_root != Path(config.trusted_root).name:
+            raise BadInput(f"{payload.updates}: trusted_root: must lie beside the file")
+        if not (payload.updates.parent / config.trusted_root).is_file():
+            raise BadInput(f"{payload.updates}: trusted_root: there is no {config.trusted_root} beside it")
+        if config.robot is not None and (config.robot != "robot.toml" or payload.robot is None):
+            raise BadInput(
+                f'{payload.updates}: robot: is "robot.toml" on the board, and comes by --robot FILE'
+            )
+
+
+def write_archive(payload: Payload, board: Board, answers: Answers, file: Path) -> str:
+    """Write the archive that `first-boot.sh` unpacks; the same content gives the same bytes.
+
+    Returns:
+        Its SHA-256.
+    """
+    with (
+        file.open("wb") as plain,
+        gzip.GzipFile(fileobj=plain, mode="wb", compresslevel=1, filename="", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        if payload.bundle is not None:
+            _add(archive, payload.bundle, "project")
+        else:
+            for part in PARTS:
+                _add(archive, _clone() / part, f"project/{part}")
+        _add_text(archive, "board", board.name.encode())
+        _add_text(archive, "user", (answers.user or "").encode())
+        _add_text(archive, "wifi", b"yes" if answers.wifi is not None else b"")
+        _add_text(archive, "after-first-boot", user_data_afterwards(answers))
+        if payload.robot is not None:
+            _add(archive, payload.robot, "robot.toml")
+        if payload.model is not None:
+            _add(archive, payload.model, "model")
+        if payload.updates is not None:
+            root = payload.updates.parent / load_config(payload.updates).trusted_root
+            _add(archive, payload.updates, "updates/update.toml")
+            _add(archive, root, f"updates/{root.name}")
+    digest = hashlib.sha256()
+    with file.open("rb") as written:
+        while chunk := written.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_offline_bundle(bundle: Path, board: Board, simulated: bool) -> None:
+    sums = bundle / "SHA256SUMS"
+    if not sums.is_file() or not (bundle / "boards/install/install.sh").is_file():
+        raise BadInput(
+            f"{bundle}: is no offline bundle: make one with  make offline-bundle BOARD={board.name}"
+        )
+    if not (bundle / f"boards/{board.name}.toml").is_file():
+        raise BadInput(f"{bundle}: knows no board {board.name}: make it again")
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        wanted, _, name = line.partition("  ")
+        file = bundle / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != wanted:
+            raise BadInput(f"{file}: is not as it was when the bundle was made: make it again")
+    if simulated and not any((bundle / "wheels").glob("mujoco-*")):
+        raise BadInput(
+            f"{bundle}: has nothing for the simulated robot: add --robot FILE, or make it with  --sim"
+        )
+
+
+def _clone() -> Path:
+    """The clone that this runs from.  Raises BadInput from an installed package, which is not all of it."""
+    top = shipped("boards").parent
+    if not (top / "pyproject.toml").is_file():
+        raise BadInput("this edge-wm is installed and no clone: name an offline bundle with  --bundle DIR")
+    return top
+
+
+def _add(archive: tarfile.TarFile, source: Path, name: str) -> None:
+    def described(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if entry.name.endswith((".pyc", "/__pycache__", ".unfinished")):
+            return None
+        entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
+        entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+        return entry
+
+    archive.add(source, name, filter=described)  # which goes through folders in alphabetical order
+
+
+def _add_text(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o644
+    archive.addfile(entry, io.BytesIO(content))

@@ -1,0 +1,253 @@
+"""install.sh on a plain Debian: what it puts where, that it can be run again and interrupted, and that it takes all of it away.
+
+The tree has no systemd that runs, as an image that is being made has none: ``--root``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.install.debian import REPOSITORY, clone_to, copy_to, tree, why_not
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+]
+
+BOARD = "generic-x86-64"
+ROBOT = REPOSITORY / "boards" / "robots" / "sim-avr.toml"
+"""One that needs no simulator to be installed."""
+PLANS = """
+from edge_wm.clock import MonotonicClock
+from edge_wm.drive.pilot import Pilot
+from edge_wm.robot import load_robot
+from edge_wm.update.slots import FACTORY_BUNDLE
+Pilot(load_robot("/etc/edge-wm/robot.toml"), FACTORY_BUNDLE, MonotonicClock()).rehearse()
+print("it plans")
+"""
+UNITS = ("edge-wm.service", "edge-wm-update.service", "edge-wm-update.timer")
+
+
+def words(root: Path) -> list[str]:
+    return [
+        "--root",
+        str(root),
+        "--board",
+        BOARD,
+        "--robot",
+        str(ROBOT),
+        "--updates",
+        "none",
+        "--start",
+        "yes",
+    ]
+
+
+def install(source: Path, root: Path, *more: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
+    script = source / "boards" / "install" / "install.sh"
+    command = [*(["unshare", "--net"] if offline else []), str(script), *words(root), *more]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+def inside(root: Path, *command: str, user: str = "root") -> str:
+    with_proc = 'mount --bind /proc "$0/proc" && exec chroot --userspec="$1" "$0" "${@:2}"'
+    words = ["unshare", "--mount", "bash", "-c", with_proc, str(root), user, *command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone_to(tmp_path_factory.mktemp("source") / "edge-wm")
+
+
+@pytest.fixture(scope="module")
+def root(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree in which it is installed from a clone."""
+    root = copy_to(tmp_path_factory.mktemp("roots") / "board")
+    done = install(clone, root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def test_everything_is_where_it_belongs_and_works_as_the_user_that_drives(root: Path) -> None:
+    assert inside(root, "edge-wm", "--version").startswith("edge-wm, version ")
+    assert inside(root, "/opt/edge-wm/venv/bin/python", "-c", PLANS, user="edge-wm") == "it plans\n"
+    groups = inside(root, "id", "-nG", "edge-wm").split()
+    assert {"edge-wm", "dialout", "video", "i2c", "gpio"} <= set(groups)
+    assert (root / "etc/edge-wm/robot.toml").read_bytes() == ROBOT.read_bytes()
+    assert 'robot = "robot.toml"' in (root / "etc/edge-wm/drive.toml").read_text()
+    owner = (root / "var/lib/edge-wm").stat().st_uid
+    assert str(owner) == inside(root, "id", "-u", "edge-wm").strip()
+    assert inside(root, "systemctl", "is-enabled", "edge-wm.service").strip() == "enabled"
+    timer = subprocess.run(
+        ["chroot", root, "systemctl", "is-enabled", "edge-wm-update.timer"], capture_output=True
+    )
+    assert timer.stdout.strip() == b"disabled"  # nobody named an update.toml
+    leftovers = [
+        path
+        for path in tree(root)
+        if path.endswith((".unfinished", "venv.next")) or "opt/edge-wm/source" in path
+    ]
+    assert leftovers == []
+    packages = inside(root, "/opt/edge-wm/venv/bin/python", "-m", "pip", "list", "--format=freeze").lower()
+    assert "mujoco" not in packages and "torch" not in packages  # a board has no use for them
+    pinned = (REPOSITORY / "requirements/test.txt").read_text()
+    onnxruntime = next(line for line in packages.splitlines() if line.startswith("onnxruntime=="))
+    assert onnxruntime in pinned
+
+
+def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(root: Path) -> None:
+    done = subprocess.run(
+        ["chroot", root, "systemd-analyze", "verify", *UNITS], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for unit in UNITS[:2]:
+        done = subprocess.run(
+            ["chroot", root, "systemd-analyze", "security", "--offline=true", "--threshold=25", unit],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+    broken = root / "etc/systemd/system/broken.service"  # the control: it would find something
+    broken.write_text(
+        (root / "etc/systemd/system/edge-wm.service")
+        .read_text()
+        .replace("Restart=on-failure", "Restart=often")
+    )
+    done = subprocess.run(
+        ["chroot", root, "systemd-analyze", "verify", "broken.service"], capture_output=True, text=True
+    )
+    broken.unlink()
+    assert "restart specifier" in done.stderr
+
+
+def test_a_second_run_changes_nothing_and_a_dry_one_neither(clone: Path, root: Path) -> None:
+    before = tree(root)
+    done = install(clone, root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"edge-wm was installed already ({BOARD}): nothing changed\n")
+    assert tree(root) == before
+    assert install(clone, root, "--uninstall", "--purge", "--dry-run").returncode == 0
+    assert tree(root) == before
+
+
+def test_without_answers_and_without_a_person_it_changes_nothing(clone: Path, root: Path) -> None:
+    before = tree(root)
+    script = clone / "boards" / "install" / "install.sh"
+    command = [str(script), "--root", str(root), "--board", BOARD]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: nobody is there to ask: say --yes, or --robot, --updates and --start\n"
+    assert tree(root) == before
+
+
+def test_files_that_a_robot_file_or_an_update_file_names_come_with_it(
+    clone: Path, root: Path, tmp_path: Path
+) -> None:
+    robot, updates = tmp_path / "rover.toml", tmp_path / "update.toml"
+    robot.write_text(ROBOT.read_text().replace('board = "sim"', 'board = "mine.toml"'))
+    (tmp_path / "mine.toml").write_text('name = "mine"\ndescription = ""\n')
+    updates.write_text(
+        'url = "https://example.org/"\ntrusted_root = "root.json"\nrobot_kind = "k"\nrobot_id = "r"\n'
+    )
+    (tmp_path / "root.json").write_text("{}")
+    done = install(clone, root, "--dry-run", "--robot", str(robot), "--updates", str(updates))
+    for name in ("mine.toml", "update.toml", "root.json"):
+        assert f"would write: /etc/edge-wm/{name}" in done.stdout, done.stdout + done.stderr
+    assert "would run: systemctl --quiet enable edge-wm-update.timer" in done.stdout
+    (tmp_path / "root.json").unlink()
+    done = install(clone, root, "--dry-run", "--robot", str(robot), "--updates", str(updates))
+    assert done.returncode == 2 and "root.json: there is no such file" in done.stderr
+
+
+def test_what_was_changed_on_the_robot_stays_and_what_is_ours_is_put_right(clone: Path, root: Path) -> None:
+    ours, theirs = root / "etc/systemd/system/edge-wm.service", root / "etc/edge-wm/robot.toml"
+    wanted = ours.read_text()
+    ours.write_text("damaged")
+    theirs.write_text("calibrated = true")
+    done = install(clone, root)
+    assert ours.read_text() == wanted
+    assert theirs.read_text() == "calibrated = true"
+    assert "robot.toml stays as it is, and differs from" in done.stdout
+    assert "wrote /etc/systemd/system/edge-wm.service" in done.stdout
+    theirs.write_bytes(ROBOT.read_bytes())
+
+
+def test_another_version_takes_the_place_of_the_one_before_in_one_step(
+    clone: Path, root: Path, tmp_path: Path
+) -> None:
+    before = (root / "opt/edge-wm/venv").resolve().name
+    newer = tmp_path / "newer"
+    shutil.copytree(clone, newer)
+    version = newer / "edge_wm" / "__init__.py"
+    version.write_text(version.read_text().replace('__version__ = "', '__version__ = "99.'))
+    script = [str(newer / "boards/install/install.sh"), *words(root)]
+    with subprocess.Popen(
+        script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("installing")
+        time.sleep(3.0)
+        os.killpg(process.pid, signal.SIGKILL)  # in the middle of pip
+    assert (root / "opt/edge-wm/venv").resolve().name == before  # the old one is whole
+    assert "99." not in inside(root, "edge-wm", "--version")
+    done = install(newer, root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert inside(root, "edge-wm", "--version").startswith("edge-wm, version 99.")
+    assert len(list((root / "opt/edge-wm").iterdir())) == 2  # the environment, and the link to it
+
+
+@pytest.mark.skipif(importlib.util.find_spec("uv") is None, reason="a bundle is made with uv: make .venv/.uv")
+def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
+    clone: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    maker = [
+        sys.executable,
+        str(REPOSITORY / "boards/install/offline.py"),
+        "--board",
+        BOARD,
+        "--python",
+        "3.11",
+    ]
+    subprocess.run([*maker, "--to", str(bundle)], check=True)
+    root = copy_to(tmp_path / "board")
+    before = tree(root)
+    wheel = next(bundle.glob("wheels/numpy-*.whl"))
+    sound = wheel.read_bytes()
+    wheel.write_bytes(sound[:-1] + b"x")
+    done = install(bundle, root, offline=True)
+    assert done.returncode == 2 and "the bundle is damaged" in done.stderr
+    assert tree(root) == before
+    wheel.write_bytes(sound)
+    done = install(bundle, root, offline=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert inside(root, "edge-wm", "--version").startswith("edge-wm, version ")
+    again = install(bundle, root, offline=True)
+    assert again.stdout.endswith("nothing changed\n")
+
+
+def test_taken_away_nothing_is_left_but_what_is_kept(clone: Path, root: Path) -> None:
+    done = install(clone, root, "--uninstall")
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = {path for path in tree(root) if "edge-wm" in path}
+    assert left == {f"etc/edge-wm{name}" for name in ("", "/robot.toml", "/drive.toml")} | {"var/lib/edge-wm"}
+    done = install(clone, root, "--uninstall", "--purge")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path for path in tree(root) if "edge-wm" in path] == []
+    for file in ("etc/passwd", "etc/group"):
+        assert "edge-wm" not in (root / file).read_text()
+    again = install(clone, root, "--uninstall", "--purge")
+    assert (again.returncode, again.stderr) == (0, "")

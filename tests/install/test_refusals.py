@@ -1,0 +1,173 @@
+"""What install.sh refuses, in one line, before anything changes.  A dry run refuses what a real one would."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "boards" / "install" / "install.sh"
+SHELL = shutil.which("bash") or ""
+TOOLS = "apt-get awk bash basename cat cmp cut df dirname dpkg-query env find getconf getent grep head id install mktemp mv"
+TOOLS += " printf python3 rm sed sh sha256sum sort systemctl tail touch tr true uname xargs"
+
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("apt-get"), reason="for Debian and what comes from it"),
+    pytest.mark.skipif(not shutil.which("systemctl"), reason="for systems with systemd"),
+]
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """All that the script may find in its PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in TOOLS.split():
+        where = sys.executable if name == "python3" else shutil.which(name)
+        if where is not None:
+            (folder / name).write_text(
+                f'#!{SHELL}\nexec {where} "$@"\n'
+            )  # some look at what they are called by
+            (folder / name).chmod(0o755)
+    return folder
+
+
+def instead(tools: Path, name: str, prints: str, code: int = 0) -> None:
+    (tools / name).unlink(missing_ok=True)
+    (tools / name).write_text(f"#!{SHELL}\nprintf '%s\\n' '{prints}'\nexit {code}\n")
+    (tools / name).chmod(0o755)
+
+
+@pytest.fixture
+def install(tools: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SHELL, str(SCRIPT), *map(str, words)],
+            env={"PATH": str(tools), "HOME": "/root"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **more,
+        )
+
+    return run
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck: run  apt install shellcheck")
+def test_shellcheck_finds_nothing() -> None:
+    done = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_dry_run_says_every_step_and_ends_well(install, tmp_path: Path) -> None:
+    done = install("--dry-run", "--governor", "performance")
+    assert done.returncode == 0, done.stderr
+    for step in (
+        "would make: /opt/edge-wm/venv-",
+        "would write: /etc/edge-wm/drive.toml",
+        "would write: /etc/systemd/system/edge-wm.service",
+        "would write: /etc/udev/rules.d/60-edge-wm.rules",
+        "would write: /etc/tmpfiles.d/edge-wm.conf",
+        "would run: systemctl --quiet enable edge-wm.service",
+        "would run: systemctl restart edge-wm.service",
+    ):
+        assert step in done.stdout
+    assert not Path("/etc/edge-wm").exists() and not Path("/opt/edge-wm").exists()
+
+
+def test_it_asks_a_person_three_questions_and_no_more(install, tools: Path, tmp_path: Path) -> None:
+    robot = tmp_path / "rover.toml"
+    robot.write_text((REPOSITORY / "boards" / "robots" / "sim.toml").read_text())
+    ours, theirs = pty.openpty()
+    command = [SHELL, str(SCRIPT), "--dry-run"]
+    with subprocess.Popen(
+        command, env={"PATH": str(tools)}, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        os.write(ours, f"{robot}\n\nno\n".encode())
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    asked = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert asked.count("?") == 3
+    assert "would write: /etc/edge-wm/robot.toml" in said
+    assert "enable edge-wm.service" not in said  # that was the "no"
+
+
+@pytest.mark.parametrize(
+    ("tool", "prints", "code", "says"),
+    [
+        ("getconf", "32", 0, "the system is 32-bit and a 64-bit one is needed: on a Raspberry Pi install"),
+        ("python3", "3.9", 0, "Python 3.10 to 3.13 is needed and python3 is 3.9"),
+        ("python3", "3.14", 0, "Python 3.10 to 3.13 is needed and python3 is 3.14"),
+        ("python3", "", 127, "there is no python3 here"),
+        (
+            "df",
+            "Filesystem\n/dev/x 1000000 900000 100000 90% /",
+            0,
+            "97 MB are free in /opt and 1400 MB are needed",
+        ),
+    ],
+)
+def test_a_machine_that_will_not_do_is_refused(install, tools: Path, tool, prints, code, says) -> None:
+    instead(tools, tool, prints, code)
+    assert says in refused(install("--dry-run"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "says"), [("systemctl", "there is no systemd here"), ("apt-get", "there is no apt-get here")]
+)
+def test_another_kind_of_system_is_refused(install, tools: Path, tool: str, says: str) -> None:
+    (tools / tool).unlink()
+    assert says in refused(install("--dry-run"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--fly"], "no option --fly"),
+        (["--robot"], "--robot needs a value"),
+        (["--dry-run", "--robot", "/nothing.toml"], "/nothing.toml: there is no such robot file"),
+        (["--dry-run", "--updates", "/nothing.toml"], "/nothing.toml: there is no such update.toml"),
+        (["--dry-run", "--start", "perhaps"], "--start: perhaps is neither yes nor no"),
+        (["--dry-run", "--board", "abacus"], "--board: there is no abacus"),
+        (["--dry-run", "--governor", "turbo"], "--governor: no governor turbo"),
+        (["--dry-run", "--purge"], "--purge goes with --uninstall"),
+        (["--dry-run", "--root", "/nothing", "--board", "sim"], "/nothing: holds no Linux"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused(install, words: list[str], says: str) -> None:
+    assert says in refused(install(*words))
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """The script where another user can read it."""
+    folder = Path("/tmp") / f"edge-wm-install-{os.getpid()}"
+    shutil.copytree(REPOSITORY / "boards", folder / "boards")
+    yield folder / "boards" / "install" / "install.sh"
+    shutil.rmtree(folder)
+
+
+def test_whoever_is_not_root_is_told_to_use_sudo(everybodys: Path) -> None:
+    user = 65534 if os.geteuid() == 0 else None
+    done = subprocess.run(
+        [SHELL, str(everybodys), "--yes"], capture_output=True, text=True, check=False, user=user, cwd="/"
+    )
+    assert "run it with sudo" in refused(done)
