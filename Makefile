@@ -22,6 +22,8 @@
 #                     QUICK=1: the short form, recorded nowhere)
 #   make attacks      whoever has the web server, the keys or the rollout server: does a robot take what it must not? (QUICK=1)
 #   make fleet        a thousand robots, a bad model and a killed server (needs mosquitto; QUICK=1: a few robots)
+#   make soak         the driving service: killed and started again; driven for hours (QUICK=1: minutes, recorded nowhere)
+#   make offline-bundle BOARD=rpi5  all that install.sh needs on a board without a network
 #   make emulated-linux  drivers of chips on a real kernel's I2C buses, in an emulated machine (needs qemu-system-x86)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
@@ -30,7 +32,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet emulated-linux lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet soak offline-bundle emulated-linux lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,13 +40,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 QUICK ?=
+BOARD ?= generic-aarch64
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: $(VENV)/.test $(VENV)/.gl
+test: $(VENV)/.test $(VENV)/.gl $(VENV)/.uv
 	$(BIN)/pytest --ignore=tests/export $(ARGS)
 
 test-export: $(VENV)/.export $(VENV)/.gl
@@ -93,6 +96,13 @@ attacks: $(VENV)/.test
 
 fleet: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fleet $(if $(QUICK),--quick) $(ARGS)
+
+soak: $(VENV)/.test $(VENV)/.gl
+	$(BIN)/python -m benchmarks.service_restart $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.soak $(if $(QUICK),--quick) $(ARGS)
+
+offline-bundle: $(VENV)/.uv $(VENV)/.demo
+	$(BIN)/python boards/install/offline.py --board $(BOARD) $(ARGS)
 
 emulated-linux: $(VENV)/.test
 	$(BIN)/python -m tests.emulated_linux -- $(ARGS)
