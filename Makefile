@@ -102,7 +102,7 @@ soak: $(VENV)/.test $(VENV)/.gl
 	$(BIN)/python -m benchmarks.soak $(if $(QUICK),--quick) $(ARGS)
 
 offline-bundle: $(VENV)/.uv $(VENV)/.demo
-	$(BIN)/python boards/install/offline.py --board $(BOARD) $(ARGS)
+	$(BIN)/python -m export.offline_bundle --board $(BOARD) $(ARGS)
 
 emulated-linux: $(VENV)/.test
 	$(BIN)/python -m tests.emulated_linux -- $(ARGS)

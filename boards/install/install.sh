@@ -210,7 +210,7 @@ fingerprint() {
 
 # Packages, extras, groups and whether the system's Python packages are wanted, from the board's file: one line each.
 board_facts() { # Python of the environment
-  inside "$1" -B - "$board" "$robot" <"$here/board_facts.py"
+  inside "$1" -I -B -m edge_wm.install_facts "$board" "$robot"
 }
 
 # A whole environment under a name of its own, then one link that says which is used: an interruption leaves the old one.

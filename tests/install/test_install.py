@@ -216,13 +216,14 @@ def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
     bundle = tmp_path / "bundle"
     maker = [
         sys.executable,
-        str(REPOSITORY / "boards/install/offline.py"),
+        "-m",
+        "export.offline_bundle",
         "--board",
         BOARD,
         "--python",
         "3.11",
     ]
-    subprocess.run([*maker, "--to", str(bundle)], check=True)
+    subprocess.run([*maker, "--to", str(bundle)], check=True, cwd=REPOSITORY)
     root = copy_to(tmp_path / "board")
     before = tree(root)
     wheel = next(bundle.glob("wheels/numpy-*.whl"))

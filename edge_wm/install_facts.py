@@ -1,7 +1,11 @@
 """What board files say of an installation, a line each for install.sh: name, packages, extras, groups, system's Python, cores.
 
-Its arguments: the board's name, empty for the one that is recognised; and "sim" if the robot is simulated, which needs more.
+    python -m edge_wm.install_facts BOARD ROBOT
+
+BOARD is empty for the one that is recognised; ROBOT is "sim" if it is simulated, which needs more.
 """
+
+from __future__ import annotations
 
 import sys
 
@@ -14,14 +18,14 @@ NOTHING = Install(python="any")
 
 def facts(name: str, simulated: bool) -> tuple[str, ...]:
     """The lines; those of a board that nobody knows are empty."""
+    known, needs, cores = "unknown", [NOTHING], ""
     try:
         board = load_board(board_files()[name]) if name else recognise().board
     except BadInput as why:
         print(f"note: {why}", file=sys.stderr)
-        known, cores, needs = "unknown", (), [NOTHING]
     else:
-        known, cores = board.name, board.cores.control if board.cores is not None else ()
-        needs = [board.install or NOTHING]
+        known, needs = board.name, [board.install or NOTHING]
+        cores = ", ".join(map(str, board.cores.control)) if board.cores is not None else ""
     if simulated:
         needs.append(load_board(board_files()["sim"]).install or NOTHING)
     return (
@@ -30,8 +34,9 @@ def facts(name: str, simulated: bool) -> tuple[str, ...]:
         ",".join(extra for need in needs for extra in need.extras),
         " ".join(group for need in needs for group in need.groups),
         "yes" if any(need.system_site_packages for need in needs) else "",
-        ", ".join(map(str, cores)),
+        cores,
     )
 
 
-print(*facts(sys.argv[1], sys.argv[2] == "sim"), sep="\n")
+if __name__ == "__main__":
+    print(*facts(sys.argv[1], sys.argv[2] == "sim"), sep="\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge_wm.board import Board, board_files, load_board
 
-TOP = Path(__file__).resolve().parents[2]
+TOP = Path(__file__).resolve().parents[1]
 LOCK = TOP / "requirements" / "test.txt"
 EXTRAS = ("serial", "i2c", "update", "fleet", "mavlink")
 """Whatever the robot's bridge is: install.sh asks for them by the robot file."""
