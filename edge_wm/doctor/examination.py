@@ -10,6 +10,7 @@ from edge_wm.doctor.devices import devices
 from edge_wm.doctor.finding import Finding
 from edge_wm.doctor.health import health
 from edge_wm.doctor.model import model
+from edge_wm.doctor.sensors import sensors
 from edge_wm.doctor.system import (
     board,
     clock,
@@ -68,3 +69,4 @@ def findings(
         yield from devices(robot, root)
     yield link(robot, file)
     yield from last_pulse(robot)
+    yield from sensors(robot, file)
