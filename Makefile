@@ -24,6 +24,7 @@
 #   make fleet        a thousand robots, a bad model and a killed server (needs mosquitto; QUICK=1: a few robots)
 #   make soak         the driving service: killed and started again; driven for hours (QUICK=1: minutes, recorded nowhere)
 #   make offline-bundle BOARD=rpi5  all that install.sh needs on a board without a network
+#   make emulated-board  an arm64 board in QEMU that install.sh has installed: killed, hung, without a disk (needs qemu-system-arm; QUICK=1)
 #   make emulated-linux  drivers of chips on a real kernel's I2C buses, in an emulated machine (needs qemu-system-x86)
 #   make lock         pin the newest versions that pyproject.toml allows
 #   make clean        remove .venv and caches
@@ -32,7 +33,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet soak offline-bundle emulated-linux lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet soak offline-bundle emulated-board emulated-linux lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -103,6 +104,9 @@ soak: $(VENV)/.test $(VENV)/.gl
 
 offline-bundle: $(VENV)/.uv $(VENV)/.demo
 	$(BIN)/python -m export.offline_bundle --board $(BOARD) $(ARGS)
+
+emulated-board: $(VENV)/.test $(VENV)/.gl $(VENV)/.uv
+	$(BIN)/python -m tests.emulated_board $(if $(QUICK),--quick) $(ARGS)
 
 emulated-linux: $(VENV)/.test
 	$(BIN)/python -m tests.emulated_linux -- $(ARGS)
