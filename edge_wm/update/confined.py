@@ -144,7 +144,7 @@ def _stand_back(beside: bool) -> None:
     it never comes before it: seen as ticks of a driving process that a shadow held up for 3 ms.
     """
     with contextlib.suppress(OSError):
-        os.nice(NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with contextlib.suppress(OSError):
