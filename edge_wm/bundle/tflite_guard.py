@@ -10,12 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edge_wm.bundle import tflite_wire as wire
 from edge_wm.bundle.graph_summary import GraphSummary, check_border
+from edge_wm.bundle.tflite_operator_guard import GEOMETRY, misfit
 from edge_wm.bundle.tflite_operators import (
     ALLOWED,
     ARITIES,
@@ -230,10 +232,17 @@ class _Guard:
                     f"{name} has {len(sources)} inputs and {len(leaves)} outputs, which do not fit it"
                 )
             self._options(operator, name, {"inputs": len(sources), "outputs": len(leaves)})
-            self._shapes(name, [self._tensors[index] for index in sources])
-            self._types(
-                name, [self._tensors[index] for index in sources], [self._tensors[index] for index in leaves]
+            read = [self._tensors[index] for index in sources]
+            self._shapes(name, read)
+            self._types(name, read, [self._tensors[index] for index in leaves])
+            wrong = misfit(
+                name,
+                [tensor.spec for tensor in read],
+                partial(self._integers, read),
+                self._geometry(operator, name),
             )
+            if wrong is not None:
+                raise self._bad(wrong)
             self._operators[name] += 1
         for index in leave:
             if index not in ready:
@@ -265,7 +274,21 @@ class _Guard:
         assert tensor.stored is not None
         if tensor.spec.dtype not in ("int32", "int64"):
             raise self._bad(f"{tensor.spec} should hold int32")
+        return self._integers([tensor], 0) or []
+
+    def _integers(self, tensors: list[_Tensor], place: int) -> list[int] | None:
+        """The integers of one of these tensors, if they are stored ones."""
+        tensor = tensors[place]
+        if tensor.stored is None or tensor.spec.dtype not in ("int8", "uint8", "int16", "int32", "int64"):
+            return None
         return [int(number) for number in np.frombuffer(self._file.raw(tensor.stored), tensor.spec.dtype)]
+
+    def _geometry(self, operator: dict[str, Any], name: str) -> dict[str, int]:
+        """The options of an operator that has strides, blocks or a filter; an engine reads those of any other kind as 0."""
+        kind, fields = GEOMETRY.get(name, (0, ()))
+        if not fields or operator.get("options_type", 0) != kind or "options" not in operator:
+            return {}
+        return self._file.table(operator["options"], fields, f"{name}'s options")
 
     def _types(self, name: str, sources: list[_Tensor], leaves: list[_Tensor]) -> None:
         """Integers that stand for other numbers must say for which, and not become others on the way."""
