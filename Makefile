@@ -21,6 +21,7 @@
 #   make power-cuts   updates cut off: a disk as a power cut would leave it, and every call that changes a file failing (needs root, gcc;
 #                     QUICK=1: the short form, recorded nowhere)
 #   make attacks      whoever has the web server, the keys or the rollout server: does a robot take what it must not? (QUICK=1)
+#   make model-files  bundles that somebody who can sign has made, or a bug: does one end the process that drives? (an hour; QUICK=1)
 #   make fleet        a thousand robots, a bad model and a killed server (needs mosquitto; QUICK=1: a few robots)
 #   make soak         the driving service: killed and started again; driven for hours (QUICK=1: minutes, recorded nowhere)
 #   make offline-bundle BOARD=rpi5  all that install.sh needs on a board without a network
@@ -33,7 +34,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks fleet soak offline-bundle emulated-board emulated-linux lock clean
+.PHONY: demo test test-export test-arm64 check model bench closed-loop sweep firmware hil guard fuzz mutants power-cuts attacks model-files fleet soak offline-bundle emulated-board emulated-linux lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -94,6 +95,9 @@ power-cuts: $(VENV)/.test
 
 attacks: $(VENV)/.test
 	$(BIN)/python -m benchmarks.attacks $(if $(QUICK),--quick) $(ARGS)
+
+model-files: $(VENV)/.test
+	$(BIN)/python -m benchmarks.model_files $(if $(QUICK),--quick) $(ARGS)
 
 fleet: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fleet $(if $(QUICK),--quick) $(ARGS)
