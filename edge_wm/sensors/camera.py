@@ -26,9 +26,9 @@ WAIT_S = 0.1
 FIRST_TRIES = 4
 """To open it, before it is said that it cannot be started."""
 FIRST_S = 10.0
-"""For the first frame: a camera has to find its exposure, and a Jetson's takes seconds to start."""
-SILENT_S = 1.0
-"""Without a frame that can be used for so long, not counting dark ones, it is closed and opened again."""
+"""For the first frame of all."""
+SILENT_S, OPENING_S = 1.0, 5.0
+"""Without a frame that can be used for so long, not counting dark ones, it is closed and opened again; once it was opened it has longer."""
 AHEAD_S = 0.01
 """A frame may seem to be from the future by so much, no more: every frame after it would seem to be older."""
 END_S = 2.0
@@ -100,7 +100,7 @@ class Camera:
         self.problem = ""
         # Of the thread alone:
         self._failures = 0
-        self._used_at = 0.0  # when the last frame came that shows that the camera works
+        self._patient_until = 0.0
         self._checksum, self._repeats = 0, 0
         self._blind_since: float | None = None
 
@@ -111,7 +111,7 @@ class Camera:
             CameraError: it cannot be opened, or gives nothing that can be used.
         """
         self._source.open()  # here first, so that a camera that is not there is said at once
-        self._used_at = self._clock.now()
+        self._patient_until = self._clock.now() + OPENING_S
         self._thread.start()
         until = self._clock.now() + within_s
         while not self._first.wait(WAIT_S):
@@ -135,11 +135,9 @@ class Camera:
         """End the thread and let go of the camera.  Never raises; safe to call twice."""
         self._ending.set()
         if self._thread.is_alive():
-            self._thread.join(END_S)
+            self._thread.join(END_S)  # closing is the thread's, too: a driver may hang in that as well
         if self._thread.is_alive():
             log.warning("%s: its driver hangs and is left behind", self._source.name)
-        else:
-            self._source.close()
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
@@ -149,12 +147,13 @@ class Camera:
             try:
                 if not is_open:
                     self._source.open()
-                    is_open, self._used_at = True, self._clock.now()
+                    is_open, self._patient_until = True, self._clock.now() + OPENING_S
                 self._take(self._source.newest(WAIT_S))
             except (CameraError, BadInput) as error:
                 is_open = self._reopen_after(str(error))
             except Exception as error:  # a driver may raise anything, and the thread must live on
                 is_open = self._reopen_after(f"{type(error).__name__}: {error}")
+        self._source.close()
 
     def _reopen_after(self, why: str) -> bool:
         """Close it, and rest a while.  Returns whether it is open, which it is not."""
@@ -171,7 +170,7 @@ class Camera:
             CameraError: there was none for too long.
         """
         problem = "it gives no frames" if frame is None else self._kept(frame)
-        if problem and self._clock.now() - self._used_at > SILENT_S:
+        if problem and self._clock.now() > self._patient_until:
             raise CameraError(problem)
         if problem and frame is not None:
             self._trouble(problem)
@@ -189,16 +188,16 @@ class Camera:
             image = fitted(frame.picture, *self._size)
         except MalformedPicture as error:
             return f"a frame is malformed: {error}"
-        self._used_at = now  # whatever it sees, it works
+        self._patient_until = now + SILENT_S  # whatever it sees, it works
         if blind := self._blind(image, frame.time):
             return blind
         if self._upside_down:
             image = image[::-1, ::-1].copy()
         image.flags.writeable = False
-        self._reading = CameraReading(frame.time, 1 if last is None else last.sequence + 1, image)
-        if self.problem:
+        if self.problem and last is not None:
             log.warning("%s: gives frames again", self._source.name)
-        self.problem, self._failures = "", 0
+        self.problem, self._failures = "", 0  # before the frame, which is then never seen with it
+        self._reading = CameraReading(frame.time, 1 if last is None else last.sequence + 1, image)
         self._first.set()
         return ""
 
@@ -229,7 +228,7 @@ class Camera:
 
     def _trouble(self, why: str) -> None:
         why = one_line(why)
-        if not self.problem:
+        if not self.problem and self._first.is_set():  # before, ``start`` says it
             log.warning("%s", _named(self._source, why))
         self.problem = why
 

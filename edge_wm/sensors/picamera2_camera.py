@@ -152,7 +152,19 @@ class SensorClock:
 
     def monotonic(self, sensor_timestamp_ns: int) -> float:
         """Monotonic seconds of a time stamp that has come just now."""
-        slept_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
         if self._is_boottime is None:
             self._is_boottime = sensor_timestamp_ns > time.monotonic_ns()
-        return (sensor_timestamp_ns - (slept_ns if self._is_boottime else 0)) / 1e9
+        return (sensor_timestamp_ns - (_slept_ns() if self._is_boottime else 0)) / 1e9
+
+
+def _slept_ns() -> int:
+    """How far CLOCK_BOOTTIME is ahead; of some readings the one in which least time passed, as this process may be kept waiting in any."""
+    readings = []
+    for _ in range(5):
+        before, boottime, after = (
+            time.monotonic_ns(),
+            time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            time.monotonic_ns(),
+        )
+        readings.append((after - before, boottime - (before + after) // 2))
+    return min(readings)[1]

@@ -1,4 +1,4 @@
-"""A PC with I2C buses, emulated: Debian's kernel on QEMU, and this machine's files, read-only, as its disk.
+"""A PC with I2C buses and a camera, emulated: Debian's kernel on QEMU, and this machine's files, read-only, as its disk.
 
 Nothing is installed: apt downloads and verifies the packages, dpkg unpacks them.  QEMU emulates the processor too, so neither root nor
 KVM is needed.

@@ -20,6 +20,7 @@ from edge_wm.errors import BadInput
 from edge_wm.flash.card import is_unfinished, write_card
 from edge_wm.flash.image import CHUNK
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 MB = 1 << 20
 CONTENT = hashlib.shake_256(b"what a card is to hold").digest(9 * MB + 512)
 
@@ -186,6 +187,7 @@ def test_ctrl_c_leaves_a_card_that_is_unfinished(tmp_path: Path) -> None:
 SERVER = """
 import errno, os, stat, sys
 import mfusepy
+from tests.power_cuts import private
 
 class Card(mfusepy.Operations):
     use_ns = True
@@ -219,6 +221,8 @@ class Card(mfusepy.Operations):
         self.check()
         return 0
 
+private.die_with_parent()
+private.allocate_without_writeback()
 mfusepy.FUSE(Card(sys.argv[1], int(sys.argv[3]), int(sys.argv[4])), sys.argv[2], foreground=True, nothreads=True)
 """
 
@@ -231,7 +235,7 @@ def failing_disk(folder: Path, most: int, error: int) -> Iterator[Path]:
     place = folder / "fuse"
     place.mkdir()
     command = [sys.executable, "-c", SERVER, str(_disk(folder)), str(place), str(most), str(error)]
-    server = subprocess.Popen(command)
+    server = subprocess.Popen(command, cwd=REPOSITORY)
     try:
         until = time.monotonic() + 20
         while not (place / "disk").exists():

@@ -116,7 +116,7 @@ def _boot(card: Path, *steps: str) -> tuple[subprocess.CompletedProcess[str], Pa
     script = "\n".join([PREPARE, *steps, KEEP])
     names = ["--mount", "--uts", "--net"]  # whatever it does, this machine keeps its name and its network
     command = ["unshare", *names, "sh", "-c", script, "sh", *map(str, (scratch, card, kept, PACKAGES))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     if "overlay" in done.stderr:
         pytest.skip(f"no copy of the system: {done.stderr}")
     return done, kept

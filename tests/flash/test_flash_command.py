@@ -39,7 +39,7 @@ class Ran:
 def flash(*words: object, typed: str = "") -> Ran:
     code = "import sys; from edge_wm.cli import main; main()"
     command = [sys.executable, "-c", code, "flash", *map(str, words)]
-    return Ran(subprocess.run(command, input=typed, capture_output=True, text=True, check=False))
+    return Ran(subprocess.run(command, input=typed, capture_output=True, text=True, check=False, timeout=240))
 
 
 def refused(*words: object) -> str:

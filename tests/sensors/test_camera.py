@@ -251,6 +251,15 @@ def test_a_camera_that_says_nothing_is_opened_again(
     assert "no frames" in camera.problem
 
 
+def test_a_camera_that_takes_seconds_to_start_is_given_them(source: FakeSource) -> None:
+    camera = Camera(source, WIDTH, HEIGHT, MonotonicClock())
+    late = threading.Timer(2.0, source.give)
+    late.start()
+    camera.start()
+    camera.close()
+    assert source.opened == 1
+
+
 def test_a_driver_that_hangs_holds_up_neither_the_reader_nor_the_end(
     source: FakeSource, started: Callable[..., Camera]
 ) -> None:
@@ -265,20 +274,38 @@ def test_a_driver_that_hangs_holds_up_neither_the_reader_nor_the_end(
     assert time.monotonic() - began < 4.0
 
 
-def test_a_camera_that_is_not_there_is_refused_at_once(source: FakeSource) -> None:
+def test_a_camera_that_is_not_there_is_refused_at_once(
+    source: FakeSource, caplog: pytest.LogCaptureFixture
+) -> None:
     source.plugged = False
     began = time.monotonic()
     with pytest.raises(CameraError, match=r"^camera fake: there is no such device$"):
         Camera(source, WIDTH, HEIGHT, MonotonicClock()).start()
     assert time.monotonic() - began < 0.5
+    assert caplog.records == []  # one line, and that is the error
 
 
-def test_a_camera_without_a_first_frame_is_refused_in_time(source: FakeSource) -> None:
+def test_a_camera_without_a_first_frame_is_refused_in_time(
+    source: FakeSource, caplog: pytest.LogCaptureFixture
+) -> None:
     began = time.monotonic()
-    with pytest.raises(CameraError, match="camera fake: it gives no frames"):
+    with pytest.raises(CameraError, match=r"^camera fake: it gives no frames$"):
         Camera(source, WIDTH, HEIGHT, MonotonicClock()).start(within_s=0.5)
     assert time.monotonic() - began < 1.5
     assert source.closed
+    assert caplog.records == []
+
+
+def test_a_driver_that_hangs_when_it_is_closed_holds_up_nobody(
+    source: FakeSource, started: Callable[..., Camera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = started()
+    hangs = threading.Event()
+    monkeypatch.setattr(source, "close", lambda: hangs.wait(30.0))
+    began = time.monotonic()
+    camera.close()
+    assert time.monotonic() - began < 4.0
+    hangs.set()
 
 
 def test_before_its_first_frame_there_is_nothing_to_read(source: FakeSource) -> None:
