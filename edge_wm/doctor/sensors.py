@@ -57,12 +57,13 @@ def camera(of: Camera, robot: Robot, clock: Clock) -> Finding:
             newest = of.read()
             oldest_s = max(oldest_s, now - newest.time)
             clock.sleep_until(now + POLL_S)
+        rate = (newest.sequence - first.sequence) / (now - began)
         problem = of.problem
     except (CameraError, BadInput) as why:
         return error("camera", str(why), "is it plugged in, and used by nobody else?  docs/sensors.md")
     finally:
         of.close()
-    rate, wanted = (newest.sequence - first.sequence) / LOOK_S, 1.0 / robot.rates.tick_s
+    wanted = 1.0 / robot.rates.tick_s
     said = f"{rate:.1f} frames a second, the oldest {oldest_s * 1e3:.0f} ms old; the robot ticks {wanted:g} times"
     if problem:
         return error(

@@ -32,6 +32,7 @@ from edge_wm.record.recorder import RunRecorder
 from edge_wm.record.run_folder import create_run_folder
 from edge_wm.record.tick_record import GoalResult, GoalStart
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
+from edge_wm.stop_signals import interrupted_by_stop_signals
 from edge_wm.update.config import folders_of, load_config
 
 DEFAULT_MODEL = shipped("models", "rooms-student")
@@ -164,10 +165,14 @@ class Service:
         with contextlib.suppress(OSError):
             self._sign_of_driving.unlink(missing_ok=True)
 
-    def run(self) -> None:
-        """Drive and rest until somebody asks the process to end."""
+    def run(self, signals: Sequence[str]) -> None:
+        """Drive and rest until somebody asks the process to end.
+
+        Args:
+            signals: the stop signals that came.  What they raise is lost in the middle of a finalizer.
+        """
         self._manager.ready()
-        while True:
+        while not signals:
             if not self._drive_next():
                 self._rest()
             elif self._ending:
@@ -386,11 +391,11 @@ def serve(file: Path, *, fast: bool, say: Say) -> int:
     manager = ServiceManager()
     manager.busy(BUSY_S)
     try:
-        with ExitStack() as stack:
+        with interrupted_by_stop_signals() as signals, ExitStack() as stack:
             stack.callback(manager.stopping)
             service = _begin(file, SimulatedClock() if fast else MonotonicClock(), manager, say, stack)
             with contextlib.suppress(KeyboardInterrupt):  # while nothing was driving
-                service.run()
+                service.run(signals)
             service.forget()
     except KeyboardInterrupt:  # while it began
         pass

@@ -33,6 +33,23 @@ def hanging(self):
     return read(self)
 S.read = hanging
 """
+ASKED_IN_A_FINALIZER = """
+import os, signal
+from edge_wm.drive.service import Service as S
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+rest, count = S._rest, [0]
+def resting(self):
+    count[0] += 1
+    if count[0] == 2:
+        Last()
+    rest(self)
+S._rest = resting
+"""
+"""What a signal raises there is printed and lost."""
 MISSION = '[mission]\nkind = "rooms"\nworlds = [0, 1]\nrest_s = 0.0\nrepeat = true\n'
 
 
@@ -114,6 +131,15 @@ def test_asked_to_end_while_it_drives_it_brakes_first_and_says_so(tmp_path: Path
     ticks = [json.loads(line) for line in (runs_of(tmp_path)[0] / "ticks.jsonl").read_text().splitlines()]
     assert max(row["applied"][0] for row in ticks) > 0.1  # the control: it did drive
     assert ticks[-1]["applied"] == [0.0, 0.0]
+
+
+def test_asked_to_end_in_the_middle_of_a_finalizer_it_ends_all_the_same(tmp_path: Path, model: Path) -> None:
+    write_file(tmp_path, model)
+    with service(tmp_path, before=ASKED_IN_A_FINALIZER) as process:
+        code, said = process.ended()
+        assert "KeyboardInterrupt" in said  # the control: nobody caught it
+        assert code == 0
+        assert said.endswith("ends as asked: motors at rest\n")
 
 
 def test_told_to_stop_and_asked_to_end_at_once_it_ends(tmp_path: Path, model: Path) -> None:

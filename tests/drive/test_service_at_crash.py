@@ -67,7 +67,7 @@ def test_a_mission_waits_after_a_crash_and_not_after_an_orderly_end(tmp_path: Pa
         assert any("the mission waits" in line for line in bench.said) == waits
         if not waits:
             with pytest.raises(KeyboardInterrupt):
-                bench.service.run()
+                bench.service.run([])
             assert bench.bridge.stopped > 0
             assert "reached" in bench.said[-1]
         if end == "orderly":
@@ -78,7 +78,7 @@ def test_a_mission_waits_after_a_crash_and_not_after_an_orderly_end(tmp_path: Pa
 def test_it_says_where_it_believes_to_be(tmp_path: Path, model: Path) -> None:
     bench = Bench(tmp_path, model, "reached")
     with pytest.raises(KeyboardInterrupt):
-        bench.service.run()
+        bench.service.run([])
     with Connection(tmp_path / "run" / "drive.sock") as client:
         client._socket.sendall(b'{"do":"status"}\n')
         for _ in range(3):
