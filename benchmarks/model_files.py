@@ -28,6 +28,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.timing import ONE_THREAD, record
+from edge_wm.errors import one_line
 from tests.model_files import seeds
 from tests.model_files.campaign import Campaign, Checked, Verdict, place, take_one, written
 from tests.model_files.controls import DEADLY, PLANTED
@@ -85,7 +86,9 @@ def main() -> int:
 
 def _folder(folder: Path) -> Path:
     """Of the campaign: of an earlier run, if it was of the same code, or a new one."""
-    sources = sorted(source for pattern in SOURCES for source in ROOT.glob(pattern))
+    sources = sorted(
+        source for pattern in SOURCES for source in ROOT.glob(pattern) if not source.name.startswith("test_")
+    )
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     made_of = folder / "made_of"
     if not made_of.exists() or made_of.read_text() != digest:
@@ -132,7 +135,7 @@ def _report(
         console.print(f"{count} died in the sandbox: {died}", markup=False, highlight=False)
     for control in controls:
         console.print(
-            f"{control.name}: {'seen' if control.wrong is None else 'NOT SEEN'}: {control.said[:110]}",
+            f"{control.name}: {'seen' if control.wrong is None else 'NOT SEEN'}: {one_line(control.said)[:110]}",
             markup=False,
         )
     failures = [verdict for verdict in mutated if verdict.way.failure]

@@ -24,7 +24,16 @@ from msgspec import Struct
 from edge_wm.engines.execution import Execution
 from edge_wm.update.sandbox import SET_VARIABLES
 from tests.model_files import seeds
-from tests.model_files.controls import DEADLY, PLANTED, is_contained, kills_unguarded, planted
+from tests.model_files.controls import (
+    CONTAINED,
+    DEADLY,
+    LATE,
+    PLANTED,
+    is_contained,
+    kills_unguarded,
+    passes_unguarded,
+    planted,
+)
 from tests.model_files.crafted import CRAFTED, Crafted
 from tests.model_files.mutations import Mutant, files, mutant
 from tests.model_files.seeds import Seeds
@@ -125,7 +134,8 @@ class Campaign:
     def controls(self) -> Iterator[Checked]:
         """Try every control."""
         yield from self._all(unguarded, range(len(DEADLY)))
-        yield from self._all(contained, range(len(DEADLY)))
+        yield from self._all(contained, range(len(CONTAINED)))
+        yield from self._all(slips_through, range(len(LATE)))
         yield from self._all(try_planted, list(PLANTED))
 
     def _all(self, call: Callable[[Any], Checked], arguments: Iterable[Any]) -> Iterator[Checked]:
@@ -264,13 +274,24 @@ def unguarded(index: int) -> Checked:
 def contained(index: int) -> Checked:
     """A deadly bundle in the sandbox, with no guard.  Within ``_start``."""
     assert _place is not None
-    crafted = DEADLY[index]
+    crafted = CONTAINED[index]
     good = _place.seeds.templates["small onnx"]
     with _bundle(crafted) as (bundle, execution):
         crafted.change(bundle)
         told = is_contained(bundle, execution, _place.folder / f"{GOOD}-onnx", good.execution)
     held = re.match(f"passed: ({crafted.kills}) in the sandbox, outside: fault: {ENOUGH}", told)
     return Checked(f"without guard: {crafted.name}", crafted.kills, told, None if held else told)
+
+
+def slips_through(index: int) -> Checked:
+    """A bundle that is deadly in the light, in the sandbox, with no guard: nothing but the guard keeps it out."""
+    crafted = LATE[index]
+    with _bundle(crafted) as (bundle, execution):
+        crafted.change(bundle)
+        told = passes_unguarded(bundle, execution)
+    return Checked(
+        f"proven without guard: {crafted.name}", "passed", told, None if told == "passed" else told
+    )
 
 
 def try_planted(what: str) -> Checked:

@@ -15,11 +15,13 @@ from edge_wm.update.sandbox import End
 from tests.model_files import stages
 from tests.model_files.crafted import CRAFTED, Crafted
 from tests.model_files.forked import in_child
-from tests.model_files.stages import DRIVE, Asked, Stages, Way, drive, real_proof
+from tests.model_files.stages import DRIVE, Asked, Stages, Way, drive, real_proof, said
 from tests.model_files.unguarded import MODULE, guards_out
 
 DEADLY = [crafted for crafted in CRAFTED if crafted.kills]
 """Bundles that end a process which runs them without the guard."""
+CONTAINED = [crafted for crafted in DEADLY if not crafted.late]
+LATE = [crafted for crafted in DEADLY if crafted.late]
 
 
 def kills_unguarded(crafted: Crafted, bundle: Path, execution: Execution) -> str:
@@ -43,6 +45,12 @@ def is_contained(bundle: Path, execution: Execution, good: Path, good_execution:
         return f"{proof.ended.why.split()[0]} in the sandbox, outside: {drive(good, good_execution)}"
 
     return str(in_child(work, DRIVE))
+
+
+def passes_unguarded(bundle: Path, execution: Execution) -> str:
+    """What the proof says of it in the real sandbox, without the guard."""
+    with patch("edge_wm.update.proof.MODULE", MODULE):
+        return said(real_proof(bundle, execution))
 
 
 def _abort(*unused: object) -> None:

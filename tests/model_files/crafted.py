@@ -25,7 +25,7 @@ from tests.model_files import tflite_seeds
 from tests.model_files.seeds import GOLDEN, MEMORY
 from tests.model_files.tflite_operators import Operator, Part, c, f, i, w
 from tests.tiny_model import constant, npy, npz, read_manifest, replace_file, value, write_manifest
-from tests.tiny_tflite import integers, options, pack
+from tests.tiny_tflite import Node, integers, options, pack
 from tests.tiny_tflite import model as tflite_model
 
 End = Literal["guard", "proof", "drive"]
@@ -41,6 +41,7 @@ class Crafted(NamedTuple):
         ends: in which stages it may end; ``drive`` is harmless.
         says: words of the refusal, a regular expression.
         kills: the signal that ends a process which loads and runs it without the guard; empty if none does for sure.
+        late: whether that is a process that drives in the light, and the proof in the dark sees nothing of it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Crafted(NamedTuple):
     ends: tuple[End, ...]
     says: str
     kills: str = ""
+    late: bool = False
 
 
 OBSERVE = {"onnx": "observe.int8.onnx", "tflite": "observe.int8.tflite"}
@@ -65,6 +67,7 @@ def _crafted() -> list[Crafted]:
         *_tflite_files(),
         *_tflite_graphs(),
         *_tflite_operators(),
+        *_late(),
         *_arrays(),
         *_manifests(),
         *_places(),
@@ -80,7 +83,7 @@ def _onnx_as_the_guards_tests_have_it() -> list[Crafted]:
     for name, (change, _) in test_onnx_guard.REFUSALS.items():
         graph = test_onnx_guard.plain()
         change(graph)
-        found.append(_replaced(f"of the guard's tests: {name}", "onnx", graph.SerializeToString(), ""))
+        found.append(_replaced(f"of the ONNX guard's tests: {name}", "onnx", graph.SerializeToString(), ""))
     return found
 
 
@@ -90,7 +93,7 @@ def _tflite_as_the_guards_tests_have_it() -> list[Crafted]:
         m = tflite_model(test_tflite_guard.observe_graph())
         change(m)
         name = change.__name__.replace("_", " ")
-        found.append(_replaced(f"of the guard's tests: {name}", "tflite", pack(m), ""))
+        found.append(_replaced(f"of the TFLite guard's tests: {name}", "tflite", pack(m), ""))
     return found
 
 
@@ -1062,7 +1065,11 @@ def _tflite_graphs() -> list[Crafted]:
             "TFLite: the same axis twice", _stored("all", integers(0, 0, 0)), "", "guard", "proof", "drive"
         ),
         _tflite(
-            "TFLite: a slice that begins at -1", _stored("third", integers(-1)), refuses, "guard", "proof"
+            "TFLite: a third slice that begins at -1",
+            _stored("third", integers(-1)),
+            refuses,
+            "guard",
+            "proof",
         ),
         _tflite("TFLite: a shape of -7", _stored("flat", integers(-7)), refuses, "guard", "proof"),
     ]
@@ -1128,8 +1135,9 @@ def _tflite_operators() -> list[Crafted]:
         _operated(
             "the least integer modulo -1",
             one("FLOOR_MOD", c([-(1 << 31)]), c([-1]), gives=i(1)),
-            "",
-            *ANYWHERE,
+            "FLOOR_MOD divides integers",
+            "guard",
+            kills="SIGFPE",
         ),
         _operated("a tile of 2^30", one("TILE", f(1), c([1 << 30]))),
         _operated("a tile of -1", one("TILE", f(1), c([-1]))),
@@ -1213,10 +1221,16 @@ def _tflite_operators() -> list[Crafted]:
         _operated(
             "a depthwise convolution that multiplies by 0",
             one("DEPTHWISE_CONV_2D", image, kernel, kind="DepthwiseConv2D", **conv, depthMultiplier=0),
+            "has depth_multiplier 0",
+            "guard",
+            kills="SIGSEGV",
         ),
         _operated(
             "a depthwise convolution that multiplies by 2^30",
             one("DEPTHWISE_CONV_2D", image, kernel, kind="DepthwiseConv2D", **conv, depthMultiplier=1 << 30),
+            "does not fit its filter",
+            "guard",
+            kills="SIGSEGV",
         ),
         _operated(
             "a transposed convolution to 2^30",
@@ -1270,6 +1284,53 @@ def _tflite_operators() -> list[Crafted]:
         _operated(
             "batches cropped by 99",
             one("BATCH_TO_SPACE_ND", image, c([1, 1]), c([[99, 99], [99, 99]]), kind="BatchToSpaceND"),
+        ),
+    ]
+
+
+# --- both: sound in the dark -----------------------------------------------------------------------------------------
+
+
+def _late() -> list[Crafted]:
+    """The least integer is divided by -3 in the dark, and by -1 where a little light is seen."""
+    graph = tflite_seeds.observe_graph()
+    graph.nodes = [known for known in graph.nodes if known.outputs != ["next_memory"]]
+    number, scalar = ((), "int32"), ((), "float32")
+    graph.tensors.update(
+        {"whole": number, "by": number, "rest": number, "rest_float": scalar, "little": scalar}
+    )
+    graph.constants.update(
+        {
+            "three": np.array(3, np.int32),
+            "least": np.array(-(1 << 31), np.int32),
+            "tiny": np.array(1e-12, np.float32),
+        }
+    )
+    graph.nodes += [
+        Node("CAST", ["mean_light"], ["whole"], options("Cast", inDataType=0, outDataType=2)),
+        Node("SUB", ["whole", "three"], ["by"], options("Sub")),
+        Node("FLOOR_MOD", ["least", "by"], ["rest"], options("FloorMod")),
+        Node("CAST", ["rest"], ["rest_float"], options("Cast", inDataType=2, outDataType=0)),
+        Node("MUL", ["rest_float", "tiny"], ["little"], options("Mul")),
+        Node("RESHAPE", ["little", "flat"], ["next_memory"], options("Reshape", newShape=[1])),
+    ]
+    divided = _computed(
+        "an integer that light makes -1 divides the least one",
+        [
+            node("Cast", "mean_light", "whole", to=TensorProto.INT32),
+            node("Sub", "whole three_", "by"),
+            node("Div", "least by", "made"),
+        ],
+        [_integers("three_", [3], np.int32), _integers("least", [-(1 << 31)], np.int32)],
+        "divides by 'by'",
+        kills="SIGFPE",
+    )
+    data = pack(tflite_model(graph))
+    name = "TFLite: the least integer modulo one that light makes -1"
+    return [
+        divided._replace(late=True),
+        _replaced(name, "tflite", data, "FLOOR_MOD divides integers", ("guard",), "SIGFPE")._replace(
+            late=True
         ),
     ]
 
@@ -1576,7 +1637,7 @@ def _places() -> list[Crafted]:
         Crafted(
             "a graph that is a terabyte and says it is not", "onnx", _sparse_unsaid, ("guard",), "larger than"
         ),
-        Crafted("a graph of 250 MiB", "onnx", _large, ("proof",), "memory|MiB"),
+        Crafted("a graph of 250 MiB", "onnx", _large, ("proof",), "memory|MiB|bad_alloc"),
         Crafted(
             "a graph that is a link to /dev/zero",
             "onnx",
