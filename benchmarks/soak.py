@@ -1,9 +1,10 @@
 """Whether the driving service grows: its memory, its descriptors, its threads, and the time of a tick.
 
-Run it with ``python -m benchmarks.soak``; ``--quick`` runs for two minutes and records nothing.  Real processes, the shipped
-model, the simulated robot: in simulated time, as fast as this machine goes, and at the real rate.  In simulated time it plans in one iteration
-instead of two, for haste; nothing else differs.  Each is recorded by itself.  The process is sampled from outside.  A slope is Theil and Sen's, its interval is 95 % from blocks of samples drawn again and again: neighbours are alike, and a plain interval would believe itself too much.  The
-first tenth is left out: allocators settle.
+Run it with ``python -m benchmarks.soak``; ``--quick`` runs for two minutes and records nothing.  Real processes, the shipped model, the simulated
+robot: in simulated time, as fast as this machine goes, and at the real rate.  In simulated time it plans in one iteration instead of two, for haste;
+nothing else differs.  Each is recorded by itself.  The process is sampled from outside.  A slope is Theil and Sen's, its interval is 95 % from blocks
+of samples drawn again and again: neighbours are alike, and a plain interval would believe itself too much.  The first tenth is left out: allocators
+settle.
 
 Of each measure it says "grows" if the interval is above nothing and what came together is more than noise, "does not grow" if a day would bring less than
 is allowed or the whole run brought less than can be seen, and otherwise "undecided".  A service with planted leaks must be found to grow.

@@ -327,15 +327,10 @@ def updates_go_in_and_bad_ones_come_out(board: Board, figures: Figures) -> None:
     ).strip()
 
 
-QUICK: tuple[Scenario, ...] = (
-    is_ready_after_boot,
-    the_watchdog_is_fed,
-    it_drives,
-    killed_it_comes_back,
-    the_board_finds_an_update,
-)
-LONG: tuple[Scenario, ...] = (
-    *QUICK,
+IN_BOTH: tuple[Scenario, ...] = (is_ready_after_boot, the_watchdog_is_fed, it_drives, killed_it_comes_back)
+QUICK: tuple[Scenario, ...] = (*IN_BOTH, the_board_finds_an_update)
+LONG: tuple[Scenario, ...] = (  # a board belongs to one fleet: one scenario with updates
+    *IN_BOTH,
     a_cold_boot_has_its_price,
     hung_it_is_restarted,
     without_a_watchdog_it_stays_hung,
