@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from edge_wm.board import Board, board_files, load_board
+from edge_wm.board import Board, Peak, board_files, load_board
 from edge_wm.paths import shipped
 from edge_wm.profile.profile_file import read_profile
 
@@ -112,6 +112,7 @@ def overview(boards: dict[str, Board], measured: dict[str, list[Path]]) -> str:
 
 A board file, [`boards/*.toml`](../../boards), says what a computer is recognised by, how it runs a model that was never profiled on it, what is
 connected where, what it says of its health, what an installation needs, and what is known to go wrong. The robot file names one: `board = "rpi5"`.
+[Why boards are files](../decisions/0010-boards-and-the-driving-service.md).
 
 **Nothing in a board file was measured.** Each was written from documentation and source code, which its comments name. What was measured on a real
 board is in the last column, [contributed](../profiles.md) by those who have it; an empty one says that nobody has.
@@ -145,7 +146,7 @@ One file and no code:
    grep . /sys/class/thermal/thermal_zone*/type    # thermal_zones
    ```
 
-2. Write only what a datasheet, a manual or a source file says, with its address in a comment. Speed does not belong there.
+2. Write only what a datasheet, a manual or a source file says, with its address in a comment. No measured speed belongs there.
 3. `python -m docs.boards` writes its page. Put the machine's facts into `tests/test_recognise.py`, so that no other board is mistaken for it.
 4. `edge-wm profile --contribute boards/profiles` on the board, and the last column is no longer empty ([profiles](../profiles.md)).
 
@@ -202,6 +203,8 @@ def _sections(board: Board, profiles: list[Path]) -> Iterator[str]:
                 f"{memory} MB of RAM for the process that drives, {disk} MB on disk: set, not measured",
             )
         )
+    if board.peak is not None:
+        facts.append(("a core at most", _peak(board.peak)))
     yield _table(["", ""], facts)
     if buses := list(_buses(board)):
         yield "## Buses and pins\n\nPins are numbers of the 40-pin header."
@@ -217,6 +220,13 @@ def _sections(board: Board, profiles: list[Path]) -> Iterator[str]:
         yield "## Traps"
         rows = ([trap.symptom, trap.cause, trap.fix, f"[source]({trap.source})"] for trap in board.traps)
         yield _table(["what is seen", "why", "what to do", ""], rows)
+
+
+def _peak(peak: Peak) -> str:
+    return (
+        f"{peak.hz / 1e9:g} GHz, {peak.float_per_cycle} floating-point or {peak.int8_per_cycle} int8 operations a cycle; memory "
+        f"{peak.bytes_per_s / 1e9:g} GB/s: by {peak.sources}, not measured"
+    )
 
 
 def _camera(board: Board) -> Iterator[str | None]:

@@ -193,6 +193,26 @@ class Trap(Struct, frozen=True, forbid_unknown_fields=True):
     source: Url
 
 
+class Peak(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one core can do at most, and the memory of all cores, by their manuals: `export/cost.py` predicts with it.
+
+    Attributes:
+        of: whose it is, one line.
+        hz: clock of the core.
+        float_per_cycle: single-precision operations of a core in one cycle; a multiplication with addition is two.
+        int8_per_cycle: operations on int8 of a core in one cycle.
+        bytes_per_s: of the memory.
+        sources: where the numbers are from, one line.
+    """
+
+    of: Line
+    hz: Annotated[float, Meta(ge=1e8, le=1e10)]
+    float_per_cycle: Annotated[int, Meta(ge=1, le=4096)]
+    int8_per_cycle: Annotated[int, Meta(ge=1, le=4096)]
+    bytes_per_s: Annotated[float, Meta(ge=1e8, le=1e13)]
+    sources: Line
+
+
 class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
     """What edge-wm may use of the board: limits that were set, not measurements.
 
@@ -220,6 +240,7 @@ class Board(Struct, frozen=True, forbid_unknown_fields=True):
         install: what an installation needs.
         traps: what is known to go wrong.
         budgets: what edge-wm may use of it.
+        peak: what it can do at most.
     """
 
     name: Name
@@ -233,6 +254,7 @@ class Board(Struct, frozen=True, forbid_unknown_fields=True):
     install: Install | None = None
     traps: tuple[Trap, ...] = ()
     budgets: Budgets | None = None
+    peak: Peak | None = None
 
 
 def board_files() -> dict[str, Path]:

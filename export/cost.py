@@ -21,6 +21,7 @@ import click
 import onnx
 from onnx import NodeProto, numpy_helper
 
+from edge_wm.board import Peak, board_files, load_board
 from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.bundle.manifest import Precision
 from edge_wm.errors import BadInput
@@ -59,54 +60,27 @@ class Cost(NamedTuple):
     nodes: int
 
 
-class Peak(NamedTuple):
-    """What one core can do at most, and the memory of all.
+ZEN_4 = Peak(
+    of="AMD EPYC of the Zen 4 family, as in the x86-64 machine that was measured",
+    hz=2.6e9,
+    float_per_cycle=32,  # two 256-bit pipes, each 8 fused multiply-adds
+    int8_per_cycle=128,  # VNNI: two pipes, each 32 multiply-adds
+    bytes_per_s=460.8e9,
+    sources="AMD Software Optimization Guide for Zen 4 (57647); clock from /proc/cpuinfo; 12 channels DDR5-4800 of a whole socket",
+)
+"""Not in a board file: `generic-x86-64` is whatever processor there is, and they have no peak in common."""
 
-    Attributes:
-        of: whose it is.
-        hz: of the core.
-        float_per_cycle: single-precision operations.
-        int8_per_cycle: operations on int8.
-        bytes_per_s: of the memory.
-        sources: where the numbers are from; none of them was measured here.
+
+def peaks() -> dict[str, Peak]:
+    """Those of the board files that have one, by the board's name, and ``zen4``.
+
+    Most boards have none: it is written down where a manual at hand says how many operations its core begins in a cycle.
+
+    Raises:
+        BadInput: a board file is malformed.
     """
-
-    of: str
-    hz: float
-    float_per_cycle: int
-    int8_per_cycle: int
-    bytes_per_s: float
-    sources: str
-
-
-PEAKS = {
-    "rpi5": Peak(
-        "Raspberry Pi 5, Cortex-A76",
-        2.4e9,
-        16,  # two 128-bit pipes, each 4 fused multiply-adds
-        64,  # SDOT: two pipes, each 16 multiply-adds
-        17.1e9,
-        "Arm Cortex-A76 Software Optimization Guide (PJDOC-466751330-7215); Raspberry Pi 5 product brief: 2.4 GHz,"
-        " LPDDR4X-4267 on 32 bits",
-    ),
-    "jetson-orin-nano": Peak(
-        "Jetson Orin Nano, Cortex-A78AE, without its GPU",
-        1.5e9,
-        16,
-        64,
-        68e9,
-        "Arm Cortex-A78AE Software Optimization Guide; NVIDIA Jetson Orin Nano data sheet: 1.5 GHz, 68 GB/s",
-    ),
-    "zen4": Peak(
-        "AMD EPYC of the Zen 4 family, as in the x86-64 machine that was measured",
-        2.6e9,
-        32,  # two 256-bit pipes, each 8 fused multiply-adds
-        128,  # VNNI: two pipes, each 32 multiply-adds
-        460.8e9,
-        "AMD Software Optimization Guide for Zen 4 (57647); clock from /proc/cpuinfo; 12 channels DDR5-4800 of a whole socket",
-    ),
-}
-"""The Raspberry Pi 4 is not here: no source at hand says how many 128-bit multiply-adds a Cortex-A72 begins a cycle."""
+    boards = {name: load_board(file) for name, file in board_files().items()}
+    return {name: board.peak for name, board in boards.items() if board.peak is not None} | {"zen4": ZEN_4}
 
 
 def graph_cost(model: bytes) -> Cost:
@@ -231,10 +205,11 @@ def command(directory: Path, file: Path | None) -> int:
     try:
         bundle = load_bundle(directory, roles=("observe", "imagine"), golden=False)
         profile = None if file is None else read_profile(file)
+        processors = peaks()
     except BadInput as error:
         click.echo(f"cost: {error}", err=True)
         return 2
-    for name, peak in PEAKS.items():
+    for name, peak in processors.items():
         click.echo(f"{peak.of}: {LABEL}; from {peak.sources}")
         of_it = profile if profile is not None and _is_of(profile, name) else None
         for each in predictions(bundle, peak, of_it):

@@ -11,6 +11,7 @@ It asks three questions; these answer them beforehand:
   --robot FILE|sim      the robot file; sim: the simulated robot
   --updates FILE|none   update.toml of the robot; its trusted_root lies beside it
   --start yes|no        whether the robot is ready to drive whenever the board has booted
+  --model DIR           a bundle of your own, to drive by in place of the shipped one; with updates it is update.toml that names it
   --yes                 the usual answer to what is not answered: sim, none, yes
 
   --board NAME          not the board that is recognised
@@ -32,16 +33,18 @@ say() { printf '%s\n' "$*"; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 opt=/opt/edge-wm
+watchdog=/etc/systemd/system.conf.d/edge-wm.conf
 etc=/etc/edge-wm
 state=/var/lib/edge-wm
+models=$state/installed
 user=edge-wm
 extras=serial,i2c,update,fleet
-robot='' updates='' start='' assume_yes='' board='' governor='' root='' dry='' uninstall='' purge=''
+robot='' updates='' start='' model='' assume_yes='' board='' governor='' root='' dry='' uninstall='' purge=''
 changed=''
 
 while (($# > 0)); do
   case $1 in
-  --robot | --updates | --start | --board | --governor | --root)
+  --robot | --updates | --start | --model | --board | --governor | --root)
     (($# >= 2)) || fail "$1 needs a value (see --help)"
     printf -v "${1#--}" '%s' "$2"
     shift
@@ -151,6 +154,10 @@ check_files() {
     extras+=,sim
   fi
   [[ $updates == none || -r $updates ]] || fail "$updates: there is no such update.toml"
+  if [[ -n $model ]]; then
+    [[ -r $model/manifest.json ]] || fail "$model: there is no bundle"
+    [[ $updates == none ]] || fail "--model: updates choose the model: name yours in update.toml, factory = \"DIR\""
+  fi
   [[ $start == yes || $start == no ]] || fail "--start: $start is neither yes nor no"
   [[ -z $board || -r $top/boards/$board.toml ]] || fail "--board: there is no $board in $top/boards"
   case $governor in
@@ -213,7 +220,7 @@ board_facts() { # Python of the environment
   inside "$1" -I -B -m edge_wm.install_facts "$board" "$robot"
 }
 
-# A whole environment under a name of its own, then one link that says which is used: an interruption leaves the old one.
+# A whole environment under a name of its own, beside the one that is used.
 install_environment() {
   local pip source facts parts more
   if [[ -e $root$venv/complete ]]; then
@@ -257,25 +264,68 @@ install_environment() {
     sed -i 's/^include-system-site-packages = .*/include-system-site-packages = true/' "$root$venv/pyvenv.cfg"
   fi
   touch "$root$venv/complete"
-  ln -sfn "$(basename "$venv")" "$root$opt/venv.next"
-  mv -T "$root$opt/venv.next" "$root$opt/venv"
   changed=1
 }
 
+# One link says which of several is used, and is another one in one step: an interruption leaves the old one.
+lead() { # link, name of what lies beside it
+  [[ $(readlink "$root$1" 2>/dev/null) != "$2" ]] || return 0
+  changed=1
+  if [[ -n $dry ]]; then
+    say "would link: $1 to $2"
+  else
+    ln -sfn "$2" "$root$1.next"
+    mv -T "$root$1.next" "$root$1"
+  fi
+}
+
+make_user() {
+  put /etc/sysusers.d/edge-wm.conf 644 <"$here/sysusers.conf"
+  if ! inside getent passwd "$user" >/dev/null || ! inside getent group i2c gpio >/dev/null; then
+    act systemd-sysusers edge-wm.conf
+  fi
+  [[ -d $root$state ]] || act install -d -o "$user" -g "$user" "$state"
+}
+
+# A bundle of the person's, under the name of what is in it; only one that fits the robot, and that this machine computes as it
+# should, is used.
+install_model() {
+  local name said drives=$etc/robot.toml
+  [[ $robot != sim ]] || drives=sim
+  [[ -n $model ]] || return 0
+  name=$(cd "$model" && find -L . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c-12)
+  if [[ ! -d $root$models/$name ]]; then
+    if [[ -n $dry ]]; then
+      say "would verify $model, and copy it to $models/$name"
+    else
+      rm -rf "$root$models/unfinished"
+      mkdir -p "$root$models/unfinished"
+      cp -RL "$model/." "$root$models/unfinished"
+      chmod -R u=rwX,go=rX "$root$models"
+      said=$(inside "$venv/bin/python" -I -B -m edge_wm.install_model "$models/unfinished" "$drives") || {
+        rm -rf "$root$models/unfinished"
+        fail "$model: ${said//$models\/unfinished/$model}; it is not used, and what drove before drives on"
+      }
+      mv -T "$root$models/unfinished" "$root$models/$name"
+      say "wrote $models/$name"
+    fi
+  fi
+  lead "$models/model" "$name"
+}
+
 # Not before what used them has been started anew.
-remove_old_environments() {
+remove_old() {
   local old
   for old in "$root$opt"/venv-*; do
     [[ ! -d $old || $old == "$root$venv" ]] || act rm -rf "${old#"$root"}"
+  done
+  for old in "$root$models"/*; do
+    [[ ! -d $old || $old -ef $root$models/model ]] || act rm -rf "${old#"$root"}"
   done
 }
 
 install_configuration() {
   local lines=$'# What edge-wm serve drives: every key is explained in edge_wm/drive/service_file.py.\n'
-  put /etc/sysusers.d/edge-wm.conf 644 <"$here/sysusers.conf"
-  if ! inside getent passwd "$user" >/dev/null || ! inside getent group i2c gpio >/dev/null; then
-    act systemd-sysusers edge-wm.conf
-  fi
   # shellcheck disable=SC2086 # words
   join_groups "$user" dialout video render i2c gpio $groups
   [[ -z ${SUDO_USER:-} || -n $root ]] || join_groups "$SUDO_USER" "$user"
@@ -290,6 +340,8 @@ install_configuration() {
     copy_beside "$updates" trusted_root
     lines+=$'updates = "update.toml"\n'
   fi
+  install_model
+  [[ -z $model ]] || lines+="model = \"$models/model\""$'\n'
   if [[ $robot == sim ]]; then
     lines+=$'\n[mission] # of the simulated robot: generated worlds, driven through once\nworlds = [0, 1, 2, 3, 4]\n'
   else
@@ -298,10 +350,11 @@ install_configuration() {
   lines+=$'\n# [realtime] # docs/install.md\n# fifo = 40\n# lock_memory = true\n'"# cores = [${cores:-3}]"
   if [[ -e $root$etc/drive.toml ]]; then
     say "$etc/drive.toml stays as it is"
+    [[ -z $model ]] || grep -q "^ *model *= *\"$models/model\"" "$root$etc/drive.toml" ||
+      say "note: it does not name your model yet: write into it  model = \"$models/model\""
   else
     put "$etc/drive.toml" 644 <<<"$lines"
   fi
-  [[ -d $root$state ]] || act install -d -o "$user" -g "$user" "$state"
 }
 
 join_groups() { # user, groups
@@ -332,9 +385,10 @@ copy_beside() { # file, key
 
 install_units() {
   local unit
-  for unit in edge-wm.service edge-wm-update.service edge-wm-update.timer; do
+  for unit in edge-wm.service edge-wm-update.service; do
     put "/etc/systemd/system/$unit" 644 <"$here/$unit"
   done
+  put /etc/systemd/system/edge-wm-update.timer 644 < <(update_timer)
   put /etc/udev/rules.d/60-edge-wm.rules 644 <"$here/60-edge-wm.rules"
   if [[ -n $governor ]]; then
     put /etc/tmpfiles.d/edge-wm.conf 644 <<<"w /sys/devices/system/cpu/cpufreq/policy*/scaling_governor - - - - $governor"
@@ -343,6 +397,30 @@ install_units() {
   [[ -L $root/usr/local/bin/edge-wm ]] || act ln -sf "$opt/venv/bin/edge-wm" /usr/local/bin/edge-wm
   enable edge-wm.service "$start"
   enable edge-wm-update.timer "$([[ $updates == none ]] && echo no || echo yes)"
+}
+
+# The timer looks as often as update.toml says.
+update_timer() {
+  local file=$root$etc/update.toml every_s=''
+  [[ -e $file ]] || file=$updates
+  [[ $file == none ]] || every_s=$(sed -n 's/^ *every_h *= *\([0-9][0-9.]*\).*/\1/p' "$file" | awk '{ s = $1 * 3600; printf "%d", s < 60 ? 60 : s }')
+  if [[ -n $every_s ]]; then # robots of a fleet spread over a sixth of it, as in the unit
+    sed "s/^OnUnitInactiveSec=.*/OnUnitInactiveSec=${every_s}s/; s/^RandomizedDelaySec=.*/RandomizedDelaySec=$((every_s / 6))s/" "$here/edge-wm-update.timer"
+  else
+    cat "$here/edge-wm-update.timer"
+  fi
+}
+
+# A kernel that hangs feeds nothing, and the hardware resets the board.  Nobody is hurt by a simulated robot; and a watchdog that
+# somebody feeds already is in order.
+set_watchdog() {
+  local before=$changed
+  [[ $robot != sim && -e $root/dev/watchdog ]] || return 0
+  [[ -e $root$watchdog ]] || ! grep -qsx active "$root"/sys/class/watchdog/watchdog*/state || return 0
+  changed=''
+  put "$watchdog" 644 <"$here/watchdog.conf"
+  [[ -z $changed || -n $root ]] || act systemctl daemon-reexec
+  changed=$changed$before
 }
 
 enable() { # unit, yes or no
@@ -364,7 +442,7 @@ start_now() {
     act udevadm control --reload
     act udevadm trigger --subsystem-match=i2c-dev --subsystem-match=gpio
   fi
-  [[ $updates == none ]] || act systemctl start edge-wm-update.timer
+  [[ $updates == none ]] || act systemctl "$verb" edge-wm-update.timer
   if [[ $start == yes ]]; then
     act systemctl "$verb" edge-wm.service || fail "it does not start: run  systemctl status edge-wm"
   fi
@@ -379,7 +457,7 @@ remove_everything() {
     act systemctl --quiet disable "$unit"
   done
   take_away /etc/systemd/system/edge-wm{.service,-update.service,-update.timer} \
-    /etc/udev/rules.d/60-edge-wm.rules /etc/sysusers.d/edge-wm.conf /etc/tmpfiles.d/edge-wm.conf /usr/local/bin/edge-wm "$opt"
+    /etc/udev/rules.d/60-edge-wm.rules /etc/sysusers.d/edge-wm.conf /etc/tmpfiles.d/edge-wm.conf "$watchdog" /usr/local/bin/edge-wm "$opt"
   [[ -n $root ]] || act systemctl daemon-reload
   if [[ -n $purge ]]; then
     take_away "$etc" "$state" /etc/systemd/system/edge-wm{,-update}.service.d
@@ -410,10 +488,13 @@ check_space
 board_name='' groups='' cores=''
 install_packages python3-venv
 install_environment
+make_user
 install_configuration
+lead "$opt/venv" "$(basename "$venv")"
 install_units
+set_watchdog
 [[ -n $root ]] || start_now
-remove_old_environments
+remove_old
 
 [[ -z $dry ]] || exit 0
 if [[ -z $changed ]]; then

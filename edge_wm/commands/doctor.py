@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from edge_wm.commands.output_option import json_option
-from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.output_file import write_json
-from edge_wm.robot import DEFAULT_ROBOT, load_robot
+from edge_wm.robot import load_robot
 
 
 @click.command("doctor")
@@ -17,8 +17,8 @@ from edge_wm.robot import DEFAULT_ROBOT, load_robot
     "--robot",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    default=DEFAULT_ROBOT,
-    help="Robot file.",
+    help="Robot file; default: that of the driving service on an installed board, with its model and updates, else the "
+    "simulated robot.",
 )
 @click.option(
     "--model",
@@ -33,23 +33,20 @@ from edge_wm.robot import DEFAULT_ROBOT, load_robot
     help="The robot's update.toml, if it has one.",
 )
 @json_option
-def command(robot: Path, model: Path | None, updates: Path | None, json_file: Path | None) -> int:
+def command(robot: Path | None, model: Path | None, updates: Path | None, json_file: Path | None) -> int:
     """Look at a robot before it drives: one line a check, and what mends what is wrong.  Nothing moves.
 
     Exit code 0: all is well; 1: there is a warning or an error; 2: bad input.
     """
+    from edge_wm.commands.robot_files import robot_files
     from edge_wm.doctor.examination import findings
-    from edge_wm.doctor.finding import Level
+    from edge_wm.doctor.finding import Level, ok
 
-    folders = None
-    if updates is not None:
-        from edge_wm.doctor.updates import driven
-        from edge_wm.update.config import folders_of, load_config
-
-        folders = folders_of(load_config(updates), updates)
-        model = model or driven(folders)
+    files = robot_files(robot, model, updates)
+    described = load_robot(files.robot)
+    about = ok("robot", f"{files.robot} ({files.because})"), ok("bundle", str(files.model))
     found = []
-    for finding in findings(load_robot(robot), robot, model or DEFAULT_MODEL, Path("runs"), folders):
+    for finding in chain(about, findings(described, files.robot, files.model, files.runs, files.folders)):
         found.append(finding)
         click.echo(f"{finding.check:12} {finding.level.value:8} {finding.said}")
         if finding.remedy:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_wm.commands.output_option import OutputFile, json_option
-from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.output_file import write_json
-from edge_wm.robot import DEFAULT_ROBOT, load_robot
+from edge_wm.robot import load_robot
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,14 +24,17 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("profile")
 @click.option(
-    "--model", metavar="DIR", type=_PATH, default=DEFAULT_MODEL, help="Bundle; default: the shipped one."
+    "--model",
+    metavar="DIR",
+    type=_PATH,
+    help="Bundle; default: the one that drives an installed board, else the shipped one.",
 )
 @click.option(
     "--robot",
     metavar="FILE",
     type=_PATH,
-    default=DEFAULT_ROBOT,
-    help="Robot file: its rate and limits; its board's [engine] says where a delegate is.",
+    help="Robot file: its rate and limits; its board's [engine] says where a delegate is. Default: that of the driving service "
+    "on an installed board, else the simulated robot.",
 )
 @click.option(
     "--on-robot",
@@ -57,8 +59,8 @@ _PATH = click.Path(path_type=Path)
     "--no-store", is_flag=True, help="Only show: do not remember the choice for `drive` and `demo`."
 )
 def command(
-    model: Path,
-    robot: Path,
+    model: Path | None,
+    robot: Path | None,
     on_robot: bool,
     quick: bool,
     json_file: Path | None,
@@ -82,6 +84,7 @@ def command(
 
     from edge_wm.bundle.load import load_bundle
     from edge_wm.clock import MonotonicClock
+    from edge_wm.commands.robot_files import robot_files
     from edge_wm.drive.real import hardware
     from edge_wm.profile import take
     from edge_wm.profile.choice import remember
@@ -91,21 +94,23 @@ def command(
     from edge_wm.profile.profile_file import read_profile
     from edge_wm.profile.tables import WIDTH, verdict
 
-    described = load_robot(robot)
+    files = robot_files(robot, model)
+    described = load_robot(files.robot)
     old = None if old_file is None else read_profile(old_file)
     if folder is not None:
         check_contribution(take.board_of(described).name, folder)
-    bundle = load_bundle(model, roles=("observe", "imagine"))
+    bundle = load_bundle(files.model, roles=("observe", "imagine"))
+    click.echo(str(files))
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     if on_robot:  # a part that does not answer is said now
-        with hardware(described, robot, MonotonicClock()):
+        with hardware(described, files.robot, MonotonicClock()):
             pass
     with _progress(console) as on_progress:
         effort = take.QUICK if quick else take.WHOLE
         profile = take.take_profile(
-            bundle, described, effort, on_progress, note, robot_file=robot if on_robot else None
+            bundle, described, effort, on_progress, note, robot_file=files.robot if on_robot else None
         )
     comparison = None if old is None else compare(old, profile)
     _show(console, profile, bundle.manifest.imagine.candidates, comparison)
@@ -114,7 +119,7 @@ def command(
     if html_file is not None:
         write_page(html_file, profile, bundle.manifest.imagine.candidates, comparison)
     if profile.chosen is None:
-        click.echo(f"{model}: no form of it can be used on this machine")
+        click.echo(f"{files.model}: no form of it can be used on this machine")
         return 1
     click.echo(verdict(profile, len(bundle.manifest.sizes) > 1))
     if folder is not None:

@@ -142,7 +142,7 @@ def clock_follows() -> bool:
 
 def watchdog(root: Path) -> Finding:
     """Whether hardware restarts a computer that hangs."""
-    remedy = "echo -e '[Manager]\\nRuntimeWatchdogSec=10' | sudo tee /etc/systemd/system.conf.d/edge-wm.conf; sudo systemctl daemon-reexec"
+    remedy = "sudo mkdir -p /etc/systemd/system.conf.d; echo -e '[Manager]\\nRuntimeWatchdogSec=10' | sudo tee /etc/systemd/system.conf.d/edge-wm.conf; sudo systemctl daemon-reexec"
     dogs = sorted((root / "sys/class/watchdog").glob("watchdog*"))
     if not dogs:
         return warning(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from edge_wm.doctor.finding import Finding, error, ok, warning
 from edge_wm.errors import BadInput
@@ -28,11 +27,3 @@ def updates(folders: Folders) -> Iterator[Finding]:
         reasons = [f"{failure.model[:12]}: {failure.reason}" for failure in status.quarantined]
         said = "; ".join(reasons) or (status.newest.detail if status.newest is not None else "")
         yield warning("updates", f"{drives}; {said}", "edge-wm update history; edge-wm update fetch --again")
-
-
-def driven(folders: Folders) -> Path:
-    """The bundle that drives this robot."""
-    try:
-        return folders.slot(status_of(folders).slot)
-    except BadInput:
-        return folders.factory

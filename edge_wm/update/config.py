@@ -59,7 +59,7 @@ class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         trial: what it must show when it drives.
         mqtt: whom the robot tells what it has; None for nobody.
         rollout: who says when an update is due; None: as soon as the channel has one.
-        every_h: hours between two looks at the repository, by ``edge-wm update serve``.
+        every_h: hours between two looks at the repository, by ``edge-wm update serve``; install.sh writes it into the timer.
     """
 
     url: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -70,6 +71,14 @@ def status_of(folders: Folders) -> UpdateStatus:
     except BadInput as why:
         problem = str(why) if folders.store.exists() else None
         return UpdateStatus(State.IDLE, FACTORY, factory_model(folders), None, None, None, (), None, problem)
+
+
+def driving_bundle(folders: Folders) -> Path:
+    """The bundle that drives a robot; the factory's, which is not looked at, if nothing better is known."""
+    try:
+        return folders.slot(status_of(folders).slot)
+    except BadInput:
+        return folders.factory
 
 
 def _status(store: Store, folders: Folders) -> UpdateStatus:

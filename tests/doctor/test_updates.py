@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from edge_wm.doctor.finding import Level
-from edge_wm.doctor.updates import driven, updates
+from edge_wm.doctor.updates import updates
 from edge_wm.update.slots import Folders
+from edge_wm.update.status import driving_bundle
 from edge_wm.update.store import Store
 from tests.update.bundles import contents_of, installed, tiny_version
 
@@ -24,7 +25,7 @@ def test_a_robot_that_never_had_an_update_is_well(folders: Folders) -> None:
     (finding,) = updates(folders)
     assert finding.level is Level.OK
     assert "0.1.0" in finding.said
-    assert driven(folders) == folders.factory
+    assert driving_bundle(folders) == folders.factory
 
 
 def test_the_model_that_was_committed_is_the_one_to_look_at(folders: Folders, tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_the_model_that_was_committed_is_the_one_to_look_at(folders: Folders, tm
         store.begin_trial()
         store.commit()
     (finding,) = updates(folders)
-    assert (finding.level, driven(folders)) == (Level.OK, folders.slot(slot))
+    assert (finding.level, driving_bundle(folders)) == (Level.OK, folders.slot(slot))
 
 
 def test_a_model_in_quarantine_is_named_with_its_reason(folders: Folders, tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_a_damaged_store_is_found(folders: Folders) -> None:
     (finding,) = updates(folders)
     assert finding.level is Level.ERROR
     assert finding.remedy == "edge-wm update repair"
-    assert driven(folders) == folders.factory
+    assert driving_bundle(folders) == folders.factory
 
 
 def test_without_a_factory_model_there_is_nothing_to_drive_by(folders: Folders) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.install.debian import REPOSITORY, clone_to, copy_to, tree, why_not
+from tests.tiny_model import read_manifest, write_manifest
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,6 +134,100 @@ def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(root: Pat
     assert "restart specifier" in done.stderr
 
 
+def unit(root: Path, name: str) -> str:
+    return (root / "etc/systemd/system" / name).read_text()
+
+
+def test_the_timer_looks_as_often_as_the_update_file_says(clone: Path, root: Path) -> None:
+    shipped = (clone / "boards/install/edge-wm-update.timer").read_text()
+    assert unit(root, "edge-wm-update.timer") == shipped
+    updates = root / "etc/edge-wm/update.toml"
+    updates.write_text('url = "https://example.org/"\nevery_h = 2.5 # hours\n')
+    done = install(clone, root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    changed = unit(root, "edge-wm-update.timer").splitlines()
+    assert {"OnUnitInactiveSec=9000s", "RandomizedDelaySec=1500s", "OnBootSec=3min"} <= set(changed)
+    assert len(changed) == len(shipped.splitlines())
+    verify = ["chroot", root, "systemd-analyze", "verify", "edge-wm-update.timer"]
+    assert subprocess.run(verify, capture_output=True, check=False).stderr == b""
+    assert install(clone, root).stdout.endswith("nothing changed\n")
+    updates.write_text('url = "https://example.org/"\nevery_h = 0.001\n')
+    install(clone, root)
+    assert "OnUnitInactiveSec=60s" in unit(root, "edge-wm-update.timer").splitlines()
+    updates.unlink()
+    install(clone, root)
+    assert unit(root, "edge-wm-update.timer") == shipped
+
+
+def test_a_hardware_watchdog_is_fed_where_there_is_one_that_nobody_feeds(clone: Path, root: Path) -> None:
+    conf, device = root / "etc/systemd/system.conf.d/edge-wm.conf", root / "dev/watchdog"
+    state = root / "sys/class/watchdog/watchdog0/state"
+    assert not conf.exists()  # this tree has no such device
+    device.touch()
+    try:
+        assert "system.conf.d" not in install(clone, root, "--dry-run", "--robot", "sim").stdout
+        state.parent.mkdir(parents=True)
+        state.write_text("active\n")
+        assert install(clone, root).stdout.endswith("nothing changed\n")
+        state.write_text("inactive\n")
+        assert f"wrote /{conf.relative_to(root)}" in install(clone, root).stdout
+        assert conf.read_text() == (clone / "boards/install/watchdog.conf").read_text()
+        state.write_text("active\n")  # by this very file
+        assert install(clone, root).stdout.endswith("nothing changed\n")
+        conf.write_text("damaged")
+        install(clone, root)
+        assert "RuntimeWatchdogSec=10" in conf.read_text().splitlines()
+    finally:
+        device.unlink()
+        shutil.rmtree(root / "sys/class", ignore_errors=True)
+
+
+def test_a_model_of_ones_own_is_used_only_if_it_is_sound(clone: Path, root: Path, tmp_path: Path) -> None:
+    mine, drive = tmp_path / "mine", root / "etc/edge-wm/drive.toml"
+    shutil.copytree(clone / "models" / "rooms-student", mine)
+    graph = mine / "imagine.int8.onnx"
+    sound = graph.read_bytes()
+    graph.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    before = drive.read_text()
+    done = install(clone, root, "--model", str(mine))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {mine}") and "imagine.int8.onnx" in done.stderr
+    installed = root / "var/lib/edge-wm/installed"
+    assert list(installed.iterdir()) == []
+    assert drive.read_text() == before
+
+    graph.write_bytes(sound)
+    facts = read_manifest(mine)
+    write_manifest(mine, {**facts, "tick_s": 0.2})
+    done = install(clone, root, "--model", str(mine))
+    assert done.returncode == 2 and "every 0.2 s" in done.stderr  # whole, and for another robot
+    write_manifest(mine, facts)
+    done = install(clone, root, "--model", str(mine))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        'write into it  model = "/var/lib/edge-wm/installed/model"' in done.stdout
+    )  # drive.toml is the person's
+    drive.unlink()
+    done = install(clone, root, "--model", str(mine))
+    assert 'model = "/var/lib/edge-wm/installed/model"' in drive.read_text().splitlines()
+    again = install(clone, root, "--model", str(mine))
+    assert again.stdout.endswith("nothing changed\n") and "write into it" not in again.stdout
+    asked = "from edge_wm.drive.service_file import *; from edge_wm.bundle.load import load_bundle; print(load_bundle(load_service_file(DEFAULT_FILE).model).manifest.name)"
+    words = ("/opt/edge-wm/venv/bin/python", "-c", asked)
+    assert inside(root, *words, user="edge-wm") == "rooms-student\n"
+
+    write_manifest(mine, {**facts, "latency_budget_ms": 29.0})
+    first = (installed / "model").resolve()
+    done = install(clone, root, "--model", str(mine))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (installed / "model").resolve() != first and not first.exists()
+    assert install(clone, root).stdout.endswith("nothing changed\n")  # it stays, whoever names none
+    assert (installed / "model" / "manifest.json").exists()
+    shutil.rmtree(installed)
+    drive.write_text(before)
+
+
 def test_a_second_run_changes_nothing_and_a_dry_one_neither(clone: Path, root: Path) -> None:
     before = tree(root)
     done = install(clone, root)
@@ -241,9 +336,11 @@ def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
 
 
 def test_taken_away_nothing_is_left_but_what_is_kept(clone: Path, root: Path) -> None:
+    (root / "etc/systemd/system.conf.d").mkdir(exist_ok=True)
+    shutil.copy(clone / "boards/install/watchdog.conf", root / "etc/systemd/system.conf.d/edge-wm.conf")
     done = install(clone, root, "--uninstall")
     assert done.returncode == 0, done.stdout + done.stderr
-    left = {path for path in tree(root) if "edge-wm" in path}
+    left = {path for path in tree(root) if "edge-wm" in path}  # and no watchdog's file
     assert left == {f"etc/edge-wm{name}" for name in ("", "/robot.toml", "/drive.toml")} | {"var/lib/edge-wm"}
     done = install(clone, root, "--uninstall", "--purge")
     assert done.returncode == 0, done.stdout + done.stderr

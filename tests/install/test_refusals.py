@@ -15,8 +15,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "boards" / "install" / "install.sh"
 SHELL = shutil.which("bash") or ""
+MODEL = str(REPOSITORY / "models" / "rooms-student")
+ROBOT = str(REPOSITORY / "boards" / "robots" / "sim-avr.toml")
 TOOLS = "apt-get awk bash basename cat cmp cut df dirname dpkg-query env find getconf getent grep head id install mktemp mv"
-TOOLS += " printf python3 rm sed sh sha256sum sort systemctl tail touch tr true uname xargs"
+TOOLS += " printf python3 readlink rm sed sh sha256sum sort systemctl tail touch tr true uname xargs"
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("apt-get"), reason="for Debian and what comes from it"),
@@ -80,6 +82,7 @@ def test_a_dry_run_says_every_step_and_ends_well(install, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     for step in (
         "would make: /opt/edge-wm/venv-",
+        "would link: /opt/edge-wm/venv to venv-",
         "would write: /etc/edge-wm/drive.toml",
         "would write: /etc/systemd/system/edge-wm.service",
         "would write: /etc/udev/rules.d/60-edge-wm.rules",
@@ -89,6 +92,14 @@ def test_a_dry_run_says_every_step_and_ends_well(install, tmp_path: Path) -> Non
     ):
         assert step in done.stdout
     assert not Path("/etc/edge-wm").exists() and not Path("/opt/edge-wm").exists()
+
+
+def test_a_model_of_ones_own_is_verified_copied_and_named(install) -> None:
+    done = install("--dry-run", "--robot", ROBOT, "--model", MODEL)
+    assert done.returncode == 0, done.stderr
+    assert f"would verify {MODEL}, and copy it to /var/lib/edge-wm/installed/" in done.stdout
+    assert "would link: /var/lib/edge-wm/installed/model to " in done.stdout
+    assert "/var/lib/edge-wm/installed" not in install("--dry-run", "--robot", ROBOT).stdout
 
 
 def test_it_asks_a_person_three_questions_and_no_more(install, tools: Path, tmp_path: Path) -> None:
@@ -148,6 +159,8 @@ def test_another_kind_of_system_is_refused(install, tools: Path, tool: str, says
         (["--dry-run", "--start", "perhaps"], "--start: perhaps is neither yes nor no"),
         (["--dry-run", "--board", "abacus"], "--board: there is no abacus"),
         (["--dry-run", "--governor", "turbo"], "--governor: no governor turbo"),
+        (["--dry-run", "--model", "/nothing"], "/nothing: there is no bundle"),
+        (["--dry-run", "--model", MODEL, "--updates", ROBOT], "--model: updates choose the model"),
         (["--dry-run", "--purge"], "--purge goes with --uninstall"),
         (["--dry-run", "--root", "/nothing", "--board", "sim"], "/nothing: holds no Linux"),
     ],
