@@ -35,17 +35,10 @@ fi
 
 set -- --yes --start no --board "$(cat board)"
 [ ! -e robot.toml ] || set -- "$@" --robot "$PWD/robot.toml"
+[ ! -e model ] || set -- "$@" --model "$PWD/model"
 [ ! -e updates ] || set -- "$@" --updates "$PWD/updates/update.toml"
 bash project/boards/install/install.sh "$@"
 
-if [ -e model ] && [ ! -e /etc/edge-wm/model ]; then
-  rm -rf /etc/edge-wm/model.unfinished
-  cp -r model /etc/edge-wm/model.unfinished
-  mv -T /etc/edge-wm/model.unfinished /etc/edge-wm/model
-fi
-if [ -e model ] && ! grep -q '^model = ' /etc/edge-wm/drive.toml; then
-  sed -i '1a model = "model"' /etc/edge-wm/drive.toml
-fi
 if [ -s user ] && getent passwd "$(cat user)" >/dev/null; then
   usermod -aG edge-wm "$(cat user)"
 fi

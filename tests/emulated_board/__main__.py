@@ -1,7 +1,7 @@
 """An emulated arm64 board with Debian and the project, and everything that can happen to one: run it with ``make emulated-board``.
 
-Debian's kernel and packages boot in QEMU, ``install.sh`` installs the project from an offline bundle, systemd starts the service, and
-it drives the simulated robot.  What is right here is right on an Arm board as far as the system goes; how fast it is says nothing
+Debian's kernel and packages make an image, ``edge-wm flash`` makes a card of it, which boots in QEMU; cloud-init and ``install.sh`` install the
+project from an offline bundle, systemd starts the service, and it drives the simulated robot.  What is right here is right on an Arm board as far as the system goes; how fast it is says nothing
 about one.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.timing import record
 from tests.emulated_board.image import missing_on_host
-from tests.emulated_board.installed import BUNDLE, INSTALLED, copy, make_installed, switched_on
+from tests.emulated_board.installed import INSTALLED, copy, make_installed, switched_on
 from tests.emulated_board.machine import BoardError
 from tests.emulated_board.scenarios import LONG, QUICK, Failed, Figures, Scenario, prepare
 
@@ -34,7 +34,7 @@ def run_scenarios(scenarios: Sequence[Scenario]) -> tuple[Figures, dict[str, str
     with tempfile.TemporaryDirectory(prefix="emulated-board-") as folder:
         disk = Path(folder) / "disk.img"
         copy(INSTALLED, disk)
-        with switched_on(disk, BUNDLE) as board:
+        with switched_on(disk) as board:
             prepare(board)
             board.reset()
             for scenario in scenarios:

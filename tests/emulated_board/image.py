@@ -1,4 +1,4 @@
-"""The emulated board's disk: Debian for arm64, from its packages, as it lies on a board before the project comes to it.
+"""An image of Debian for arm64, from its packages, with the layout of Debian's own cloud images, as `edge-wm flash` takes it.
 
 Nothing is installed here: apt downloads and verifies the packages, and dpkg unpacks them.  What they do when they are installed,
 they do on the emulated board, which boots into that once.  So it needs neither root nor a chroot.
@@ -26,12 +26,20 @@ CACHE = REPOSITORY / "build" / "emulated-board"
 KERNEL, INITRD, SYSTEM = CACHE / "vmlinuz", CACHE / "initrd", CACHE / "system.img"
 SUITE = "bookworm"
 QEMU = "qemu-system-aarch64"
-MKFS = "/sbin/mkfs.ext4"
+PROGRAMS = {
+    QEMU: "qemu-system-arm",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
+    "mcopy": "mtools",
+    "sfdisk": "fdisk",
+}
+"""Of this machine, and their packages."""
 
 ESSENTIAL = ("?essential", "?priority(required)")
 PACKAGES = (
     # what a board's image has
     "apt",
+    "cloud-init",
     "dbus",
     "e2fsprogs",
     "iproute2",
@@ -58,11 +66,13 @@ MODULES = (
     "virtio_blk",
     "crc32c_generic",  # ext4 asks for it by what it does, and modinfo does not say so
     "ext4",
-    # the tests' line to it, its network, and their folder
+    # the tests' line to it, and its network
     "virtio_console",
     "virtio_net",
-    "9pnet_virtio",
-    "9p",
+    # what a card is told by
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
     # its hardware watchdog
     "i6300esb",
     # what systemd looks for
@@ -72,8 +82,13 @@ MODULES = (
 )
 """Of the kernel: all are loaded before the disk is mounted."""
 
-SIZE_MB = 4096
-"""Of the disk; what is never written takes no room."""
+SIZE_MB, BOOT_MB = 4096, 320
+"""Of the disk, and of its boot partition, which holds what first boot installs; what is never written takes no room."""
+LAYOUT = f"""\
+label: gpt
+start=1MiB, size={BOOT_MB}MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+start={1 + BOOT_MB}MiB, size={SIZE_MB - BOOT_MB - 2}MiB, type=B921B045-1DF0-41C3-AF44-4C6F280D3FAE
+"""
 
 INIT = """\
 #!/bin/busybox sh
@@ -81,8 +96,8 @@ busybox=/bin/busybox
 $busybox mount -t devtmpfs dev /dev
 $busybox mount -t proc proc /proc
 {load}
-until [ -b /dev/vda ]; do $busybox sleep 0.1; done
-$busybox mount -t ext4 -o ro /dev/vda /root
+until [ -b /dev/vda2 ]; do $busybox sleep 0.1; done
+$busybox mount -t ext4 -o ro /dev/vda2 /root
 next=/sbin/init
 for word in $($busybox cat /proc/cmdline); do
   case "$word" in init=*) next=${{word#init=}} ;; esac
@@ -131,7 +146,7 @@ sleep 60
 FILES: Mapping[str, str] = {
     "etc/hostname": "board\n",
     "etc/hosts": "127.0.0.1 localhost board\n",
-    "etc/fstab": "/dev/vda / ext4 errors=remount-ro 0 1\n",
+    "etc/fstab": "/dev/vda2 / ext4 errors=remount-ro 0 1\n",
     "etc/resolv.conf": "",
     # No route: it reaches the machine that emulates it, and no other.
     "etc/systemd/network/lan.network": "[Match]\nType=ether\n[Network]\nAddress=10.0.2.15/24\n",
@@ -148,10 +163,14 @@ def missing_on_host() -> str | None:
     """What this machine lacks, in one line that says how to get it; None if nothing."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         return "the emulated board needs apt-get and dpkg-deb: use a Debian or Ubuntu machine"
-    packages = [] if shutil.which(QEMU) else ["qemu-system-arm"]
+    packages = [package for program, package in PROGRAMS.items() if _which(program) is None]
     packages += [] if KEYRING.is_file() else ["debian-archive-keyring"]
-    packages += [] if Path(MKFS).is_file() else ["e2fsprogs"]
     return f"the emulated board needs more: run  sudo apt install {' '.join(packages)}" if packages else None
+
+
+def _which(program: str) -> str | None:
+    """Where it is; some are where only root looks."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
 def make_system() -> None:
@@ -178,7 +197,7 @@ def make_system() -> None:
 
 
 def _fingerprint() -> str:
-    said = (MIRROR, SUITE, ESSENTIAL, PACKAGES, KERNEL_PACKAGE, MODULES, INIT, sorted(FILES.items()), SIZE_MB)
+    said = (MIRROR, SUITE, ESSENTIAL, PACKAGES, KERNEL_PACKAGE, MODULES, INIT, sorted(FILES.items()), LAYOUT)
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
@@ -204,7 +223,7 @@ def _unpack(apt: Path, tree: Path) -> None:
     for name in ("bin", "lib", "sbin"):
         (tree / "usr" / name).mkdir(parents=True)
         (tree / name).symlink_to(f"usr/{name}")
-    for name in ("dev", "proc", "sys", "run", "mnt/shared"):
+    for name in ("dev", "proc", "sys", "run"):
         (tree / name).mkdir(parents=True, exist_ok=True)
     database = tree / "var/lib/dpkg"
     (database / "info").mkdir(parents=True)
@@ -303,12 +322,36 @@ def _make_first_files(work: Path) -> None:
     INITRD.write_bytes(bytes(archive.content))
 
 
+def _partition(work: Path, disk: Path) -> None:
+    """A disk with the tree on it, and a boot partition with the kernel, which is a program for UEFI."""
+    with disk.open("wb") as file:
+        os.truncate(file.fileno(), SIZE_MB << 20)
+    _tool("sfdisk", "--quiet", str(disk), input=LAYOUT)
+    boot = work / "boot.img"
+    with boot.open("wb") as file:
+        os.truncate(file.fileno(), BOOT_MB << 20)
+    _tool("mkfs.vfat", "-F", "32", "-n", "EFI", str(boot))
+    _tool("mmd", "-i", str(boot), "::EFI", "::EFI/BOOT")
+    _tool("mcopy", "-i", str(boot), str(KERNEL), "::EFI/BOOT/BOOTAA64.EFI")
+    _tool("dd", f"if={boot}", f"of={disk}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+    boot.unlink()
+    start, size = (1 + BOOT_MB) << 20, f"{SIZE_MB - BOOT_MB - 2}M"
+    _tool(
+        *("mkfs.ext4", "-q", "-F", "-L", "root", "-E", f"offset={start}"),
+        *("-d", str(work / "tree"), str(disk), size),
+    )
+
+
+def _tool(program: str, *words: str, input: str | None = None) -> None:
+    found = _which(program)
+    assert found is not None, program
+    subprocess.run([found, *words], check=True, input=input, text=True, stdout=subprocess.DEVNULL)
+
+
 def _second_stage(work: Path) -> None:
     """Put the tree on a disk, and let the board install what is on it."""
     disk, exit_code = work / "disk.img", work / "exit-code"
-    with disk.open("wb") as file:
-        os.truncate(file.fileno(), SIZE_MB << 20)
-    run([MKFS, "-q", "-F", "-L", "root", "-d", str(work / "tree"), str(disk)])
+    _partition(work, disk)
     command = [
         *(QEMU, "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-accel", "tcg,thread=multi"),
         *("-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(KERNEL), "-initrd", str(INITRD)),

@@ -1,4 +1,4 @@
-"""The board with the project on it: ``install.sh`` ran on it, from an offline bundle, as it would on a real one."""
+"""The board with the project on it: a card that ``edge-wm flash`` wrote has booted, and nobody has touched it since."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_wm.cli import run
 from tests.arm64.root import REPOSITORY
 from tests.emulated_board.image import CACHE, SYSTEM, make_system
-from tests.emulated_board.machine import SHARED, Board
+from tests.emulated_board.machine import Board, BoardError
 
 BOARD, PYTHON = "generic-aarch64", "3.11"
 INSTALLED = CACHE / "board.img"
 BUNDLE = CACHE / "bundle"
 SOURCES = ("boards", "edge_wm", "firmware_bridge", "models", "requirements", "pyproject.toml")
 INSTALL_S = 2400.0
+FINISHED = "/var/lib/edge-wm-first-boot/finished"
 
 DROP_IN = """\
 [Service]
@@ -39,7 +42,7 @@ def make_installed() -> None:
 
     Raises:
         CalledProcessError: a package or a wheel cannot be had.
-        BoardError: it cannot be installed.
+        BoardError: a card cannot be made of it, or its first boot does not end in a service that is ready.
     """
     make_system()
     with (CACHE.parent / "emulated-board.lock").open("w") as lock:
@@ -49,14 +52,31 @@ def make_installed() -> None:
             return
         stamp.unlink(missing_ok=True)
         _make_bundle()
-        disk = CACHE / "board.unfinished"
-        copy(SYSTEM, disk)
-        with switched_on(disk, BUNDLE) as board:
-            board.do(f"mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=500000 shared {SHARED}")
-            board.do(f"{SHARED}/install.sh --robot sim --updates none --start yes", INSTALL_S)
+        card = CACHE / "board.unfinished"
+        card.unlink(missing_ok=True)
+        _flash(card)
+        with switched_on(card) as board:
+            _wait_until_installed(board)
             board.off()
-        disk.rename(INSTALLED)
+        card.rename(INSTALLED)
         stamp.write_text(wanted)
+
+
+def _flash(card: Path) -> None:
+    words = ["--board", BOARD, "--image", SYSTEM, "--bundle", BUNDLE, "--device", card, "--yes"]
+    if (code := run(["flash", *map(str, words)])) != 0:
+        raise BoardError(f"edge-wm flash: exit code {code}")
+
+
+def _wait_until_installed(board: Board) -> None:
+    """Nobody does anything but look."""
+    began = time.monotonic()
+    while board.run(f"test -e {FINISHED} && systemctl is-active edge-wm").code != 0:
+        if time.monotonic() - began > INSTALL_S:
+            said = board.run("journalctl -u edge-wm-first-boot -u edge-wm -o cat -n 15").out
+            raise BoardError(f"not ready after {INSTALL_S:.0f} s: {said}")
+        time.sleep(5.0)
+    print(f"a blank file became a board that is ready ({time.monotonic() - began:.0f} s)", flush=True)
 
 
 def copy(disk: Path, to: Path) -> None:
@@ -65,11 +85,11 @@ def copy(disk: Path, to: Path) -> None:
 
 
 @contextmanager
-def switched_on(disk: Path, shared: Path) -> Iterator[Board]:
+def switched_on(disk: Path) -> Iterator[Board]:
     """A board that has booted from a disk; it is off in the end."""
     with (
         tempfile.TemporaryDirectory(prefix="emulated-board-") as folder,
-        Board(disk, Path(folder), shared=shared) as board,
+        Board(disk, Path(folder)) as board,
     ):
         board.start()
         yield board

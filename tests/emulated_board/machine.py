@@ -25,8 +25,6 @@ COMMAND_S = 300.0
 POLL_S = 0.1
 HOST = "10.0.2.2"
 """This machine's 127.0.0.1, as the board sees it."""
-SHARED = "/mnt/shared"
-"""The tests' folder, as the board sees it: it can be read only."""
 AGENT = "org.qemu.guest_agent.0"
 
 
@@ -113,7 +111,6 @@ class Board:
     Args:
         disk: a raw image that it may change.
         folder: for its sockets and its console's log.
-        shared: what it finds below ``SHARED`` once that is mounted.
         cpu, memory_mb: its own.
     """
 
@@ -122,7 +119,6 @@ class Board:
         disk: Path,
         folder: Path,
         *,
-        shared: Path,
         cpu: str = "cortex-a72",
         memory_mb: int = 2048,
     ) -> None:
@@ -138,7 +134,6 @@ class Board:
             *("-device", "virtio-blk,drive=disk"),
             *("-device", "i6300esb", "-action", "watchdog=reset"),
             *("-netdev", "user,id=net", "-device", "virtio-net,netdev=net"),
-            *("-virtfs", f"local,path={shared},mount_tag=shared,security_model=none,readonly=on"),
             *("-device", "virtio-serial"),
             *("-chardev", f"socket,id=agent,path={folder / 'agent'},server=on,wait=off"),
             *("-device", f"virtserialport,id=agent,chardev=agent,name={AGENT}"),

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from edge_wm.paths import shipped
 from tests.emulated_board.episode import WORDS, divergence, driven_here, ticks_of
 from tests.emulated_board.fleet import WORLD, Fleet
 from tests.emulated_board.installed import DROP_IN, WATCHDOG_S
-from tests.emulated_board.machine import Board
+from tests.emulated_board.machine import Board, BoardError
 
 UNIT = "edge-wm"
 CTL, PYTHON = "/opt/edge-wm/venv/bin/edge-wm", "python3"
@@ -28,6 +29,9 @@ with socket.socket(socket.AF_UNIX) as service:
     print(service.makefile().readline())
 """
 MISSION = f"[mission]\nworlds = [{WORLD}]\nrepeat = true\nrest_s = 0.0\n\n[record]\nkeep = 5\n"
+WATCHDOG = shipped("boards", "install", "watchdog.conf")
+WATCHDOG_STATE = "/sys/class/watchdog/watchdog0/state"
+HANGS_S = 60.0
 READY_S, GOAL_S, UPDATE_S = 600.0, 1200.0, 3600.0
 SAME = 0.0025
 """Metres, radians, m/s, rad/s between two records that are rounded to thousandths: a processor rounds its sums in another order."""
@@ -260,6 +264,29 @@ def no_power_in_the_middle_of_a_drive(board: Board, figures: Figures) -> None:
     drives_on(board)
 
 
+def a_hung_kernel_is_reset_by_the_hardware(board: Board, figures: Figures) -> None:
+    """With what install.sh writes for a robot that is not simulated; and without it, the control, it stays hung."""
+    hang = "sysctl -q kernel.panic=0; (sleep 2; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 &"
+    board.do(hang)
+    try:
+        board.meet(HANGS_S)
+    except BoardError:
+        board.reset()
+    else:
+        raise Failed("it came back without a watchdog: by what?")
+    folder = "/etc/systemd/system.conf.d"
+    board.do(f"mkdir -p {folder}; cat > {folder}/edge-wm.conf <<'END'\n{WATCHDOG.read_text()}END")
+    board.do("systemctl daemon-reexec")
+    until("watchdog fed by systemd", lambda: "active" in board.do(f"cat {WATCHDOG_STATE}"), 60.0)
+    board.do(hang)
+    began = time.monotonic()
+    board.meet()
+    figures.values["hung_kernel_to_boot_s"] = time.monotonic() - began
+    board.do(f"rm {folder}/edge-wm.conf; systemctl daemon-reexec")
+    wait_until_ready(board)
+    drives_on(board)
+
+
 def it_drives_as_this_machine_does(board: Board, figures: Figures) -> None:
     """The same seed, world and bundle in fp32, in simulated time: tick by tick the same drive, as far as it is recorded."""
     board.do(f"systemctl stop {UNIT}; rm -rf /root/episode")
@@ -338,6 +365,7 @@ LONG: tuple[Scenario, ...] = (  # a board belongs to one fleet: one scenario wit
     a_read_only_disk_does_not_stop_it,
     a_reset_in_the_middle_of_a_drive,
     no_power_in_the_middle_of_a_drive,
+    a_hung_kernel_is_reset_by_the_hardware,
     it_drives_as_this_machine_does,
     updates_go_in_and_bad_ones_come_out,
 )

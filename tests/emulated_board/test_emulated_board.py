@@ -67,7 +67,7 @@ def test_a_command_that_fails_on_the_board_is_an_error_and_says_why(
             return [{"return": {"pid": 7}}]
         return [{"return": {"exited": True, "exitcode": 3, "err-data": "bm8gcm9vbQ=="}}]
 
-    board = Board(tmp_path / "disk.img", tmp_path, shared=tmp_path)
+    board = Board(tmp_path / "disk.img", tmp_path)
     with line_to(tmp_path / "agent", answer) as line:
         monkeypatch.setattr(board, "_agent", line)
         assert board.run("false").code == 3
@@ -98,7 +98,7 @@ def test_a_scenario_that_does_not_hold_is_a_failure_and_the_others_are_done_all_
         done.append("holds")
 
     monkeypatch.setattr(emulated_board, "copy", lambda disk, to: None)
-    monkeypatch.setattr(emulated_board, "switched_on", lambda disk, shared: SwitchedOn())
+    monkeypatch.setattr(emulated_board, "switched_on", lambda disk: SwitchedOn())
     monkeypatch.setattr(emulated_board, "prepare", lambda board: None)
     _, failed = emulated_board.run_scenarios((breaks, holds))
     assert (failed, done) == ({"breaks": "no"}, ["holds"])
@@ -111,7 +111,7 @@ def test_what_never_comes_is_a_failure() -> None:
 
 def test_what_the_host_lacks_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        shutil, "which", lambda program: None if program == image.QEMU else f"/usr/bin/{program}"
+        shutil, "which", lambda program, path=None: None if program == image.QEMU else f"/usr/bin/{program}"
     )
     line = missing_on_host()
     assert line is not None

@@ -31,7 +31,7 @@ set -e
 echo "install $*" >> /calls
 [[ ! -e /install-fails ]] || { rm /install-fails; exit 1; }
 mkdir -p /etc/edge-wm
-printf '# a comment\\nrobot = "robot.toml"\\n\\n[record]\\nkeep = 3\\n' > /etc/edge-wm/drive.toml
+cp -r model /etc/edge-wm/
 getent group edge-wm > /dev/null || groupadd edge-wm
 """
 
@@ -131,13 +131,11 @@ def test_first_boot_installs_with_what_is_on_the_card_and_leaves_no_secret_there
     assert done.stdout == "edge-wm is installed\n"
     calls = (kept / "calls").read_text().splitlines()
     payload = "/var/lib/edge-wm-first-boot/payload"
-    assert f"install --yes --start no --board rpi5 --robot {payload}/robot.toml" in calls
+    assert f"install --yes --start no --board rpi5 --robot {payload}/robot.toml --model {payload}/model" in calls
     assert calls[:3] == ["rfkill unblock wifi", "nmcli radio wifi on", "systemctl enable --now ssh"]
     assert calls.index("systemctl --quiet enable edge-wm.service") < calls.index(
         "systemctl start edge-wm.service"
     )
-    drive = (kept / "edge-wm/drive.toml").read_text()
-    assert drive.startswith('# a comment\nmodel = "model"\nrobot = "robot.toml"\n')
     assert (kept / "edge-wm/model/manifest.json").is_file()
     assert any(
         line.startswith("edge-wm:") and line.endswith("rover")
