@@ -131,7 +131,9 @@ def test_first_boot_installs_with_what_is_on_the_card_and_leaves_no_secret_there
     assert done.stdout == "edge-wm is installed\n"
     calls = (kept / "calls").read_text().splitlines()
     payload = "/var/lib/edge-wm-first-boot/payload"
-    assert f"install --yes --start no --board rpi5 --robot {payload}/robot.toml --model {payload}/model" in calls
+    assert (
+        f"install --yes --start no --board rpi5 --robot {payload}/robot.toml --model {payload}/model" in calls
+    )
     assert calls[:3] == ["rfkill unblock wifi", "nmcli radio wifi on", "systemctl enable --now ssh"]
     assert calls.index("systemctl --quiet enable edge-wm.service") < calls.index(
         "systemctl start edge-wm.service"
