@@ -235,9 +235,11 @@ class RecordedTable(Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
     Attributes:
         file: the recording.
+        goal: of a run to several goals, the one whose drive is replayed, counted from 1; None for all, one after the other.
     """
 
     file: Device
+    goal: Annotated[int, Meta(ge=1, le=100_000)] | None = None
 
 
 BridgeTable: TypeAlias = SimTable | SimavrTable | SerialTable | Pca9685Table | MavlinkTable | RecordedTable

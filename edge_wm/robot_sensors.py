@@ -1,4 +1,4 @@
-"""``[sensors]`` of the robot file: the simulated robot's, or each on an interface of its own."""
+"""``[sensors]`` of the robot file: the simulated robot's, each on an interface of its own, or those of a replay."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ FRAMES_A_TICK = 2.0
 """Frames there must at least be in one tick: with fewer, a tick may find the frame of the last one."""
 
 
-# --- of the simulated robot ------------------------------------------------------------------------------------------
+# --- without interfaces: of the simulated robot, of a replay ---------------------------------------------------------
 
 
-class SimCamera(Struct, frozen=True, forbid_unknown_fields=True):
+class CameraFrames(Struct, frozen=True, forbid_unknown_fields=True):
     """Frames as uint8[height, width, 3], RGB."""
 
     height: Pixels
     width: Pixels
 
 
-class SimRange(Struct, frozen=True, forbid_unknown_fields=True):
+class RangeRow(Struct, frozen=True, forbid_unknown_fields=True):
     """Distance sensors, evenly spaced counter-clockwise from straight ahead; beyond ``reach_m`` they see nothing."""
 
     beams: Annotated[int, Meta(ge=1, le=1024)]
@@ -50,8 +50,23 @@ class SimRange(Struct, frozen=True, forbid_unknown_fields=True):
 class SimSensors(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="sim"):
     """The sensors of the simulated robot."""
 
-    camera: SimCamera
-    range: SimRange
+    camera: CameraFrames
+    range: RangeRow
+
+
+class ReplaySensors(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="replay"):
+    """What the sensors said in a recorded drive: the one that ``bridge.file`` and ``bridge.goal`` name.
+
+    Attributes:
+        camera, range: of the recorded robot.
+        wheels: whether it measured the speeds of its wheels.
+        gyro: whether it measured how fast it turned.
+    """
+
+    camera: CameraFrames
+    range: RangeRow
+    wheels: bool = True
+    gyro: bool = True
 
 
 # --- cameras ---------------------------------------------------------------------------------------------------------
@@ -191,13 +206,15 @@ class RealSensors(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
     wheels: bool = False
 
 
-SensorsTable: TypeAlias = SimSensors | RealSensors
+SensorsTable: TypeAlias = SimSensors | RealSensors | ReplaySensors
 
 
 def sensors_contradict(
     sensors: SensorsTable, bridge: BridgeTable, tick_s: float
 ) -> Iterator[tuple[str, str]]:
     """Yield (key, what is wrong) where sensors, bridge and tick cannot hold together."""
+    if isinstance(sensors, ReplaySensors) and not isinstance(bridge, RecordedTable):
+        yield "bridge.kind", "a replay moves nothing: its bridge is 'recorded', whose file names the run"
     if not isinstance(sensors, RealSensors):
         return
     if isinstance(bridge, SimTable | SimavrTable):

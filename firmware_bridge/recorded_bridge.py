@@ -46,22 +46,35 @@ class RecordedBridge:
     Args:
         file: the recording.
         clock: stamps the telemetry.
+        goal: of a run to several goals only the ticks on the way to this one, counted from 1; None for all.
 
     Attributes:
         differences: where the commands are not those of the recording.
     """
 
-    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, file: Path, clock: Callable[[], float] = time.monotonic, goal: int | None = None
+    ) -> None:
         self.differences: list[Difference] = []
-        self._file, self._clock = file, clock
+        self._file, self._clock, self._goal = file, clock, goal
         self._rows: list[Row] = []
         self._tick = 0
         self._armed = False
         self._applied = NEUTRAL
 
+    @property
+    def ticks(self) -> int:
+        """How many there are in the recording; 0 before it was read."""
+        return len(self._rows)
+
+    @property
+    def asked(self) -> int:
+        """How many of them were played."""
+        return self._tick
+
     def connect(self) -> None:
         """Read the recording.  Raises BridgeError, which names the line, if it is none."""
-        self._rows = _read(self._file)
+        self._rows = _read(self._file, self._goal)
         self._tick = 0
         self.differences.clear()
 
@@ -101,7 +114,7 @@ def _same(a: Command, b: Command) -> bool:
     return math.isclose(a.v, b.v, abs_tol=SAME) and math.isclose(a.w, b.w, abs_tol=SAME)
 
 
-def _read(file: Path) -> list[Row]:
+def _read(file: Path, goal: int | None) -> list[Row]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -110,11 +123,15 @@ def _read(file: Path) -> list[Row]:
     for number, line in enumerate(lines, 1):
         try:
             tick = json.loads(line)
-            rows.append(Row(Command(*map(float, tick["command"])), Command(*map(float, tick["applied"]))))
-        except (ValueError, TypeError, KeyError):
+            row = Row(Command(*map(float, tick["command"])), Command(*map(float, tick["applied"])))
+            if goal is None or tick.get("goal", 1) == goal:
+                rows.append(row)
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise BridgeError(
                 f"{file}, line {number}: no tick: it needs command and applied, each [v, w]"
             ) from None
     if not rows:
-        raise BridgeError(f"{file}: an empty recording")
+        raise BridgeError(
+            f"{file}: an empty recording" if goal is None else f"{file}: has no tick of goal {goal}"
+        )
     return rows

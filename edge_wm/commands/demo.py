@@ -65,13 +65,17 @@ def command(
     if made := [f"{what}: {file}" for what, file in files.items() if file.is_file()]:
         click.echo(", ".join(made))
     click.echo(
-        f"RESULT goals={goals} reached={summary['reached']} collisions={summary['collisions']}"
+        f"RESULT goals={goals} reached={summary['reached']} collisions={_count(summary['collisions'])}"
         f" tick_p50_ms={_ms(summary['tick_p50_ms'])} tick_p99_ms={_ms(summary['tick_p99_ms'])}"
         f" misses={summary['misses']}"
     )
     if end.interrupted:
         return EXIT_INTERRUPTED
     return 0 if summary["reached"] == goals and not summary["collisions"] else 1
+
+
+def _count(figure: int | None) -> str:
+    return "nan" if figure is None else str(figure)
 
 
 def _ms(figure: float | None) -> str:

@@ -13,8 +13,8 @@ import click
 from edge_wm.commands.run_options import execution, run_options
 from edge_wm.errors import BadInput
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
-from edge_wm.robot_bridge import SimavrTable, SimTable
-from edge_wm.robot_sensors import RealSensors
+from edge_wm.robot_bridge import RecordedTable, SimavrTable, SimTable
+from edge_wm.robot_sensors import RealSensors, ReplaySensors
 
 if TYPE_CHECKING:
     from edge_wm.bundle.manifest import Precision
@@ -101,6 +101,10 @@ def command(
     if isinstance(described.sensors, RealSensors):
         trip: Trip = _real_trip(described, robot, goal, {"--fast": fast, "--world": world, "--start": start})
         way = f"{described.name} to {trip.name}"
+    elif isinstance(described.bridge, RecordedTable) and isinstance(described.sensors, ReplaySensors):
+        own = {"--goal": goal, "--world": world, "--start": start, "--updates": updates}
+        trip = _replayed_trip(described.bridge, robot, own)
+        way = f"{described.name} once more: {trip.name}"
     else:
         trip = task = _simulated_trip(described, goal, world, start, seed)
         way = f"{task.name} to ({task.task.goal[0]:.2f}, {task.task.goal[1]:.2f})"
@@ -161,6 +165,18 @@ def _real_trip(
             f"robot {robot.name}: name the goal with --goal X,Y: metres ahead of where it stands, and to its left"
         )
     return RealTrip(file, goal)
+
+
+def _replayed_trip(bridge: RecordedTable, file: Path, not_its_own: Mapping[str, object]) -> Trip:
+    """The drive that was recorded.  Raises BadInput for what would make it another one."""
+    from edge_wm.drive.replayed import ReplayedTrip
+
+    for option, value in not_its_own.items():
+        if value:
+            raise BadInput(
+                f"{option} is not for a replay, whose goal and world are those of the recording: leave it out"
+            )
+    return ReplayedTrip(file, bridge)
 
 
 def _by_updates(

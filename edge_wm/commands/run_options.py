@@ -48,7 +48,11 @@ _OPTIONS = (
     ),
     click.option("--fast", is_flag=True, help="Simulated time: as fast as this machine can."),
     click.option("--no-view", is_flag=True, help="Nothing live on the terminal."),
-    click.option("--no-pictures", is_flag=True, help="No video, no picture, no report: the summary only."),
+    click.option(
+        "--no-pictures",
+        is_flag=True,
+        help="No video, no picture, no report, no observations: the summary only.",
+    ),
     click.option(
         "--runs",
         metavar="DIR",

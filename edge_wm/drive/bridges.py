@@ -27,7 +27,7 @@ def bridge_of(robot: Robot, file: Path, device: str | None = None) -> Bridge:
     if isinstance(table, RecordedTable):
         from firmware_bridge.recorded_bridge import RecordedBridge
 
-        return RecordedBridge(file.parent / table.file)
+        return RecordedBridge(file.parent / table.file, goal=table.goal)
     if isinstance(table, Pca9685Table):
         return table.bridge(robot.drive, chassis_of(robot))
     if isinstance(table, MavlinkTable):

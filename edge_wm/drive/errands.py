@@ -18,7 +18,7 @@ from edge_wm.errors import BadInput
 from edge_wm.policies.dead_reckoning import DeadReckoning
 from edge_wm.record.tick_record import Pose
 from edge_wm.robot import Robot
-from edge_wm.robot_sensors import SimSensors
+from edge_wm.robot_sensors import ReplaySensors, SimSensors
 from edge_wm.sensors.observation import all_finite
 from edge_wm.sim.frames import to_odometry_frame, to_world_frame
 
@@ -196,6 +196,8 @@ def errands_of(
                 "mission.goals: the simulated robot is in another world each time: name worlds, each has a goal"
             )
         return SimulatedErrands(robot, clock, mission)
+    if isinstance(robot.sensors, ReplaySensors):
+        raise BadInput("sensors.kind: a replay is of one drive that is over: `edge-wm drive` makes it")
     if mission.worlds:
         raise BadInput("mission.worlds: they are simulated, and this robot is not: name goals")
     if isinstance(clock, SimulatedClock):

@@ -22,7 +22,7 @@ from edge_wm.planner.plan import BODY_VELOCITY, ActionLimits, PlanError, Planner
 from edge_wm.profile.choice import remembered
 from edge_wm.record.tick_record import LocalMap
 from edge_wm.robot import Limits, Robot
-from edge_wm.robot_sensors import SimSensors
+from edge_wm.robot_sensors import ReplaySensors, SimSensors
 from edge_wm.sensors.observation import Observation, Sensors
 from edge_wm.world_model import WorldModel
 from firmware_bridge.bridge import NEUTRAL, Bridge
@@ -293,7 +293,7 @@ def refuse_misfit(robot: Robot, bundle: Bundle) -> None:
 
 
 def observed(robot: Robot) -> tuple[TensorSpec, ...]:
-    """The arrays of this robot's observations; see ``Observation.arrays``.  Not every real robot has the last two."""
+    """The arrays of this robot's observations; see ``Observation.arrays``.  Not every robot has the last two."""
     sensors = robot.sensors
     given = [
         TensorSpec("camera", (sensors.camera.height, sensors.camera.width, 3), "uint8"),
@@ -301,6 +301,8 @@ def observed(robot: Robot) -> tuple[TensorSpec, ...]:
     ]
     if isinstance(sensors, SimSensors) or sensors.wheels:
         given.append(TensorSpec("wheel", (2,), "float32"))
-    if isinstance(sensors, SimSensors) or sensors.imu is not None:
+    if isinstance(sensors, SimSensors) or (
+        sensors.gyro if isinstance(sensors, ReplaySensors) else sensors.imu is not None
+    ):
         given.append(TensorSpec("gyro", (1,), "float32"))
     return tuple(given)

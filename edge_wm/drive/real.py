@@ -55,7 +55,9 @@ def hardware(robot: Robot, file: Path, clock: Clock) -> Iterator[Hardware]:
     """
     sensors = robot.sensors
     if not isinstance(sensors, RealSensors):
-        raise BadInput(f"{file}: sensors.kind: they are simulated: a robot that is there has 'real' ones")
+        raise BadInput(
+            f"{file}: sensors.kind: a robot that is there has 'real' ones, and this is another kind"
+        )
     stack = ExitStack()
     try:
         try:
@@ -153,7 +155,7 @@ class RealRobot:
         return GoalResult(
             outcome=str(ended.outcome),
             reached=ended.outcome is Outcome.REACHED,
-            collision=False,
+            collision=None,
             time_s=round(ended.duration_s, 2),
             travelled_m=None if travelled_m is None else round(travelled_m - self._travelled_before_m, 3),
             message=one_line(f"{ended.message} ({problem})" if problem else ended.message),

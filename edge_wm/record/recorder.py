@@ -5,9 +5,9 @@
     for each goal:
         recorder.goal_started(GoalStart(...))
         loop.run(on_tick=recorder.tick)             # only appends
-        recorder.goal_done(GoalResult(...))         # the robot stands: its ticks are written
+        recorder.goal_done(GoalResult(...))         # the robot stands: its ticks and observations are written
         recorder.draw_goal()                        # video frames are drawn and encoded: slow
-    summary = recorder.finish({"model": ...})       # summary.json, ticks.jsonl, drive.mp4, picture.png, report.html
+    summary = recorder.finish({"model": ...})       # summary.json, drive.mp4, picture.png, report.html
 
 Nothing is written while the robot drives.  If the disk fills up later, recording stops; if a picture fails, that costs
 the pictures.  ``problem`` then says why, and the drive goes on.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_wm import __version__
 from edge_wm.errors import one_line
+from edge_wm.record.observations import observations_file, write_observations
 from edge_wm.record.run_folder import append_ticks, write_summary
 from edge_wm.record.statistics import TickStatistics
 from edge_wm.record.tick_record import GoalResult, GoalStart, TickRecord
@@ -37,7 +38,7 @@ SUMMARY_FORMAT = 1
 KEPT_ROWS = 36_000
 """Rows for the report: an hour at 10 Hz."""
 KEPT_PICTURES = 1_200
-"""Complete records, about 30 kB each, of one drive to a goal: its newest two minutes at 10 Hz."""
+"""Complete records, about 30 kB each, of one drive to a goal: its newest two minutes at 10 Hz.  Observations, too, are written of these."""
 PICTURE_LIBRARIES = {"PIL": "Pillow", "imageio_ffmpeg": "imageio-ffmpeg", "matplotlib": "matplotlib"}
 
 
@@ -48,7 +49,7 @@ class RunRecorder:
         folder: from ``create_run_folder``.
         tick_s: duration of a tick.
         title: heading of the report.
-        pictures: make video, picture and report; without the libraries for them, ``problem`` says so.
+        pictures: make video, picture and report, for which ``problem`` may say that libraries are missing; and keep the observations.
         now: source of the UTC time.
     """
 
@@ -69,7 +70,7 @@ class RunRecorder:
         self._tick_s = tick_s
         self._title = title
         self._started = now()
-        self._pictures = pictures
+        self._pictures = self._observations = pictures
         if pictures and (missing := _missing_picture_libraries()):
             self._pictures = False
             self.problem = (
@@ -122,6 +123,8 @@ class RunRecorder:
         self._rows.extend(self._rows_of_goal)
         if not self._broken:
             self._write(lambda: append_ticks(self.folder, self._rows_of_goal))
+        if self._observations and self._records and not self._broken:
+            self._write(lambda: self._keep_observations(start.number))
 
     def draw_goal(self) -> None:
         """Draw the drive that is done, if pictures are wanted: some 30 ms for each of its ticks."""
@@ -145,7 +148,7 @@ class RunRecorder:
         self._finishing = True
         if self._start is not None:
             interrupted_s = self._rows_of_goal[-1]["time_s"] if self._rows_of_goal else 0.0
-            self.goal_done(GoalResult("interrupted", reached=False, collision=False, time_s=interrupted_s))
+            self.goal_done(GoalResult("interrupted", reached=False, collision=None, time_s=interrupted_s))
         summary = self._summarise(facts)
         self._write(lambda: write_summary(self.folder, summary))
         self.draw_goal()
@@ -167,12 +170,20 @@ class RunRecorder:
             "tick_s": self._tick_s,
             "goals": len(self._results),
             "reached": sum(result["reached"] for result in self._results),
-            "collisions": sum(result["collision"] for result in self._results),
+            "collisions": _collisions([result["collision"] for result in self._results]),
             **self.statistics.summary(),
             "goal_results": self._results,
             "facts": dict(facts),
             "problem": self.problem,
         }
+
+    def _keep_observations(self, goal_number: int) -> None:
+        try:
+            write_observations(
+                observations_file(self.folder, goal_number), self._tick_s, tuple(self._records)
+            )
+        except ValueError as error:  # of sensors that do not give the same arrays in every tick
+            self._tell(f"observations of goal {goal_number} not kept: {error}")
 
     def _add_pictures(self, start: GoalStart, result: GoalResult) -> None:
         from edge_wm.record.frame import FrameComposer
@@ -205,7 +216,7 @@ class RunRecorder:
             write()
         except OSError as error:
             self._broken = True
-            self._tell(error)
+            self._tell(f"recording stopped: {_reason(error)} in {self.folder}")
 
     def _draw(self, draw: Callable[[], object]) -> None:
         """Whatever goes wrong with pictures, a library that Ctrl-C left half imported included, costs only them."""
@@ -213,20 +224,29 @@ class RunRecorder:
             return
         try:
             draw()
+        except OSError as error:
+            self._pictures = False
+            self._tell(f"recording stopped: {_reason(error)} in {self.folder}")
         except Exception as error:
             self._pictures = False
-            self._tell(error)
+            self._tell(f"no more pictures: {type(error).__name__}: {_reason(error)}")
         except BaseException:  # Ctrl-C: somebody does not want to wait for them
             self._pictures = False
             raise
 
-    def _tell(self, error: Exception) -> None:
-        reason = one_line((isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0])
-        told = f"recording stopped: {reason} in {self.folder}"
-        if not isinstance(error, OSError):
-            told = f"no more pictures: {type(error).__name__}: {reason}"
+    def _tell(self, told: str) -> None:
         if told not in self.problem:
             self.problem = f"{self.problem}; {told}" if self.problem else told
+
+
+def _reason(error: Exception) -> str:
+    return one_line((isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0])
+
+
+def _collisions(known: Sequence[bool | None]) -> int | None:
+    """How many drives touched something, of those where somebody could tell; None if nobody could in any of them."""
+    told = [collision for collision in known if collision is not None]
+    return None if known and not told else sum(told)
 
 
 def _missing_picture_libraries() -> list[str]:

@@ -64,9 +64,10 @@ def write_report(
 
 
 def _tiles(summary: Mapping[str, Any]) -> str:
+    collisions = summary["collisions"]
     tiles = (
         (f"{summary['reached']}/{summary['goals']}", "goals reached", summary["reached"] == summary["goals"]),
-        (summary["collisions"], "collisions", summary["collisions"] == 0),
+        (_shown(collisions), "collisions", None if collisions is None else collisions == 0),
         (_shown(summary["tick_p50_ms"]), "tick p50 (ms)", None),
         (_shown(summary["tick_p99_ms"]), "tick p99 (ms)", None),
         (summary["misses"], "deadline misses", summary["misses"] == 0),

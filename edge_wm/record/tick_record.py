@@ -123,14 +123,17 @@ class TickRecord:
         return self.true_pose if self.true_pose is not None else self.pose
 
     def row(self, start_s: float) -> dict[str, Any]:
-        """The numbers of the tick, small enough for one JSON line; ``start_s`` becomes time zero."""
+        """The numbers of the tick, small enough for one JSON line; ``start_s`` becomes time zero.
+
+        Command and what was applied are not rounded: a replay tells a model what was applied.
+        """
         return {
             "goal": self.goal_number,
             "tick": self.tick,
             "time_s": _rounded(self.time_s - start_s, 3),
             "goal_distance_m": _rounded(self.goal_distance_m, 3),
-            "command": [_rounded(self.command.v, 3), _rounded(self.command.w, 3)],
-            "applied": [_rounded(self.applied.v, 3), _rounded(self.applied.w, 3)],
+            "command": [_finite(self.command.v), _finite(self.command.w)],
+            "applied": [_finite(self.applied.v), _finite(self.applied.w)],
             "pose": _rounded_pose(self.pose),
             "true_pose": _rounded_pose(self.true_pose),
             "min_range_m": _rounded(self.min_range_m, 3),
@@ -182,6 +185,7 @@ class GoalResult:
     Attributes:
         outcome: one or two words: "reached", "collision", "timeout", "interrupted", …
         reached: within the goal's radius, touching nothing, in time.
+        collision: whether it touched something; None where nobody could tell, as on a robot that is really there.
         travelled_m, geodesic_m: length driven, and of the shortest path.
         min_clearance_m: smallest true distance between the robot's hull and anything.
         message: what the loop said, if it ended the drive; one line.
@@ -189,7 +193,7 @@ class GoalResult:
 
     outcome: str
     reached: bool
-    collision: bool
+    collision: bool | None
     time_s: float
     travelled_m: float | None = None
     geodesic_m: float | None = None
@@ -197,10 +201,15 @@ class GoalResult:
     message: str = ""
 
 
-def _rounded(value: float, digits: int) -> float | None:
+def _finite(value: float) -> float | None:
     """A JSON number; JSON has no NaN and no infinity, so they become None (null)."""
     value = float(value)
-    return round(value, digits) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    known = _finite(value)
+    return None if known is None else round(known, digits)
 
 
 def _rounded_pose(pose: Pose | None) -> list[float | None] | None:

@@ -70,6 +70,15 @@ def test_a_goal_that_is_not_reached_exits_1_and_is_counted(
     assert found and found.groups()[:2] == ("1", "0")
 
 
+def test_collisions_that_nobody_saw_are_not_told_as_none(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = {"reached": 0, "collisions": None, "tick_p50_ms": None, "tick_p99_ms": None, "misses": 0}
+    monkeypatch.setattr(run_module, "run_tasks", lambda *_: RunEnd(tmp_path, summary, interrupted=True))
+    run_demo(tmp_path / "runs", "--model", model, "--goals", "1")
+    assert "collisions=nan" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("made", [["drive.mp4", "report.html"], ["report.html"], []])
 def test_it_names_the_files_that_there_are(
     model: Path,

@@ -201,7 +201,7 @@ def test_with_pictures_it_leaves_a_video_a_picture_and_a_report(
     assert run(["drive", *quiet, "--world", str(room), *TO_GOAL]) == 0
     folder = only_run(tmp_path)
     assert {file.name for file in folder.iterdir()} == {
-        *("summary.json", "ticks.jsonl", "drive.mp4", "picture.png", "report.html")
+        *("summary.json", "ticks.jsonl", "observations-1.npz", "drive.mp4", "picture.png", "report.html")
     }
     assert summary_of(tmp_path)["problem"] == ""
 

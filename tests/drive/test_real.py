@@ -227,7 +227,7 @@ def test_it_drives_to_a_goal_ahead_of_it(robot: Robot, drive: Callable[..., int]
     result, rows = driven(tmp_path)
     assert (result["outcome"], result["reached"]) == ("reached", True)
     assert 0.1 < result["travelled_m"] < 0.3
-    assert result["geodesic_m"] is result["min_clearance_m"] is None
+    assert result["geodesic_m"] is result["min_clearance_m"] is result["collision"] is None
     assert all(row["true_pose"] is None for row in rows)
     assert max(left for left, _ in robot.powers()) > 100
     assert robot.powers()[-1] == (0, 0)

@@ -73,6 +73,25 @@ def test_between_two_goals_it_goes_on_where_it_was(bridge: RecordedBridge) -> No
     assert bridge.apply(Command(0.5, 1.0)) == Command(0.3, 0.6)
 
 
+def test_of_a_run_to_several_goals_it_plays_the_drive_to_one(tmp_path: Path) -> None:
+    file = tmp_path / "ticks.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps({"goal": goal, "command": [v, 0.0], "applied": [v, 0.0]}) + "\n"
+            for goal, v in ((1, 0.1), (1, 0.2), (2, 0.3))
+        )
+    )
+    for goal, speeds in ((None, [0.1, 0.2, 0.3]), (1, [0.1, 0.2]), (2, [0.3])):
+        bridge = RecordedBridge(file, goal=goal)
+        bridge.connect()
+        bridge.arm()
+        assert (bridge.ticks, bridge.asked) == (len(speeds), 0)
+        assert [bridge.apply(Command(v, 0.0)).v for v in speeds] == speeds
+        assert bridge.asked == len(speeds)
+    with pytest.raises(BridgeError, match="has no tick of goal 3"):
+        RecordedBridge(file, goal=3).connect()
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 
 from edge_wm.record import recorder as recorder_module
+from edge_wm.record.observations import observations_file, read_observations
 from edge_wm.record.recorder import RunRecorder
 from edge_wm.record.tick_record import GoalResult
+from firmware_bridge.bridge import Command
 
 REACHED = GoalResult("reached", True, False, 1.2, travelled_m=4.7, geodesic_m=4.4, min_clearance_m=0.31)
 HIT = GoalResult("collision", False, True, 0.9)
+NOT_KNOWN = GoalResult("reached", True, None, 1.0)
+OBSERVATIONS = {"observations-1.npz", "observations-2.npz"}
 NUMBER = (int, float)
 SUMMARY_SCHEMA = {
     "format_version": int,
@@ -98,7 +102,8 @@ def page(run_folder):
 
 def test_a_run_leaves_summary_ticks_video_picture_and_report(run_folder):
     left = {path.name for path in run_folder.iterdir() if path.stat().st_size > 0}
-    assert left == {"summary.json", "ticks.jsonl", "drive.mp4", "picture.png", "report.html"}
+    pictures = {"drive.mp4", "picture.png", "report.html"}
+    assert left == {"summary.json", "ticks.jsonl", *OBSERVATIONS, *pictures}
 
 
 def test_the_summary_holds_what_happened(tmp_path, make_drive, start):
@@ -118,6 +123,59 @@ def test_the_summary_holds_what_happened(tmp_path, make_drive, start):
     assert (first["outcome"], first["ticks"], first["misses"], first["geodesic_m"]) == ("reached", 30, 1, 4.4)
     assert (second["outcome"], second["collision"], second["geodesic_m"]) == ("collision", True, None)
     assert len((tmp_path / "ticks.jsonl").read_text().splitlines()) == 50
+
+
+@pytest.mark.parametrize(
+    ("results", "collisions", "tile"),
+    [
+        ((NOT_KNOWN, NOT_KNOWN), None, '<div class="tile"><b>-</b><span>collisions</span>'),
+        ((NOT_KNOWN, HIT), 1, '<div class="tile bad"><b>1</b><span>collisions</span>'),
+        ((REACHED, NOT_KNOWN), 0, '<div class="tile good"><b>0</b><span>collisions</span>'),
+    ],
+)
+def test_a_collision_that_nobody_could_see_is_not_counted_as_none(
+    tmp_path, make_drive, start, with_pictures, results, collisions, tile
+):
+    record_run(tmp_path, (make_drive(3, 1), make_drive(3, 2)), start, results)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["collisions"] == collisions
+    assert [goal["collision"] for goal in summary["goal_results"]] == [result.collision for result in results]
+    assert tile in (tmp_path / "report.html").read_text()
+
+
+def test_the_observations_of_each_goal_are_kept_in_a_file_of_its_own(tmp_path, make_drive, start):
+    drives = (make_drive(5, 1), make_drive(4, 2))
+    record_run(tmp_path, drives, start)
+    for number, records in enumerate(drives, 1):
+        recorded = read_observations(observations_file(tmp_path, number))
+        assert len(recorded) == len(records)
+        assert recorded.tick_s == 0.1
+        for row, record in enumerate(records):
+            assert (recorded.arrays["camera"][row] == record.observation.arrays["camera"]).all()
+            assert (recorded.arrays["range"][row] == record.observation.arrays["range"]).all()
+
+
+def test_what_was_applied_is_written_as_it_was(tmp_path, make_drive, start):
+    """A replay tells a model what was applied: were it rounded, the same model would imagine something else."""
+    records = make_drive(6)
+    record_run(tmp_path, (records,), start, (REACHED,), pictures=False)
+    rows = [json.loads(line) for line in (tmp_path / "ticks.jsonl").read_text().splitlines()]
+    assert [Command(*row["applied"]) for row in rows] == [record.applied for record in records]
+    assert [Command(*row["command"]) for row in rows] == [record.command for record in records]
+    assert any(row["applied"][0] != round(row["applied"][0], 3) for row in rows)  # the control
+
+
+def test_sensors_that_change_their_arrays_cost_the_observations_and_are_told(
+    tmp_path, make_drive, start, with_pictures
+):
+    records = make_drive(4)
+    smaller = dataclasses.replace(records[2].observation, arrays={"camera": np.zeros((4, 4, 3), np.uint8)})
+    records[2] = dataclasses.replace(records[2], observation=smaller)
+    _, summary = record_run(tmp_path, (records, make_drive(4, 2)), start)
+    assert summary["problem"].startswith("observations of goal 1 not kept: ")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert OBSERVATIONS & left == {"observations-2.npz"}
+    assert "drive.mp4" in left
 
 
 def test_nothing_is_written_while_the_robot_drives(tmp_path, make_drive, start):
@@ -152,6 +210,7 @@ def test_an_interrupted_run_is_still_told(tmp_path, make_drive, start):
     summary = recorder.finish({})
     assert summary is recorder.finish({"called": "twice"})
     (result,) = json.loads((tmp_path / "summary.json").read_text())["goal_results"]
+    assert result["collision"] is None
     assert (result["outcome"], result["reached"], result["time_s"]) == (
         "interrupted",
         False,
@@ -216,7 +275,11 @@ def test_ctrl_c_while_the_summary_is_written_leaves_it_to_the_second_call(
     with pytest.raises(KeyboardInterrupt):
         recorder.finish({})
     assert recorder.finish({})["reached"] == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "ticks.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "summary.json",
+        "ticks.jsonl",
+        "observations-1.npz",
+    }
 
 
 @pytest.mark.parametrize("place", ["_add_pictures", "_write_report"])
@@ -257,7 +320,7 @@ def test_without_the_picture_libraries_the_figures_are_kept(tmp_path, make_drive
     recorder, summary = record_run(tmp_path, (make_drive(5), make_drive(5, 2)), start)
     assert recorder.problem == "no video and no report: run  pip install 'edge-wm[sim]'  (Pillow is missing)"
     assert summary["reached"] == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "ticks.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "ticks.jsonl", *OBSERVATIONS}
 
 
 def test_the_report_asks_the_network_for_nothing(page):
