@@ -1,4 +1,4 @@
-"""A PC with I2C buses and a camera, emulated: Debian's kernel on QEMU, and this machine's files, read-only, as its disk.
+"""A PC with I2C buses, a camera and a watchdog, emulated: Debian's kernel on QEMU, and this machine's files, read-only, as its disk.
 
 Nothing is installed: apt downloads and verifies the packages, dpkg unpacks them.  QEMU emulates the processor too, so neither root nor
 KVM is needed.
@@ -42,6 +42,8 @@ MODULES: Mapping[str, str] = {
     "at24": "",
     # a webcam, /dev/video0, that a program of the kernel's is; of other nodes it has none
     "vivid": "n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 multiplanar=1 no_error_inj=0",
+    # a watchdog, which says in the kernel's log when it would reset the machine, and does not
+    "softdog": "soft_noboot=1",
 }
 """Modules of the kernel, and their parameters."""
 
