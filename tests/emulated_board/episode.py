@@ -12,7 +12,7 @@ from edge_wm.cli import run
 
 WORDS = ("demo", "--fast", "--no-view", "--no-pictures", "--goals", "1", "--precision", "fp32", "--seed", "0")
 COMPARED = ("command", "applied", "pose", "true_pose", "goal_distance_m", "min_range_m", "plan_cost")
-"""Of a tick's record, which is rounded to thousandths."""
+"""Of a tick's record, most of which is rounded to thousandths."""
 
 Ticks = Sequence[Mapping[str, Any]]
 
