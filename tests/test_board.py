@@ -138,6 +138,29 @@ def test_the_extras_are_those_of_the_package() -> None:
     assert named  # the control
 
 
+def packages_of_cameras() -> dict[str, set[str]]:
+    """Debian packages that each kind of camera needs, by the table in docs/sensors.md."""
+    table = (ROOT / "docs" / "sensors.md").read_text().partition("## Cameras\n")[2].partition("\n\n**")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    told = {row[0].strip("| `"): re.findall(r"sudo apt install ([a-z0-9. -]+)`", row[-1]) for row in rows}
+    return {kind: {package for words in said for package in words.split()} for kind, said in told.items()}
+
+
+def missing_for_its_camera(board: Board) -> set[str]:
+    needed = packages_of_cameras()
+    if board.camera is None or board.camera.path == "sim":
+        return set()
+    return needed[board.camera.path] - set(board.install.packages if board.install is not None else ())
+
+
+def test_what_a_board_s_camera_needs_is_installed() -> None:
+    assert packages_of_cameras()["gstreamer"] == {"python3-gst-1.0", "gstreamer1.0-plugins-base"}
+    for board in BOARDS.values():
+        assert missing_for_its_camera(board) == set(), board.name
+    fewer = msgspec.structs.replace(BOARDS["rpi5"], install=None)  # the control
+    assert missing_for_its_camera(fewer) == {"python3-picamera2"}
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_board_file_says_nothing_of_speed_and_names_its_schema(name: str) -> None:
     text = board_files()[name].read_text()
