@@ -449,6 +449,26 @@ start_now() {
   [[ $verb == start ]] || put "$opt/started" 644 <<<"$venv"
 }
 
+has_mission() {
+  if [[ -e $root$etc/drive.toml ]]; then
+    grep -q '^ *\[mission\]' "$root$etc/drive.toml"
+  else
+    [[ $robot == sim ]]
+  fi
+}
+
+# A command that works now.  Whoever was put into the group is in it from the next login on, and "go" is refused while a mission
+# is under way.
+what_next() {
+  if [[ $start != yes ]]; then
+    say "sudo systemctl start edge-wm"
+  elif has_mission; then
+    say "systemctl status edge-wm says how its mission goes"
+  else
+    say "it is ready: sudo edge-wm go 1,0 --from-here"
+  fi
+}
+
 remove_everything() {
   local unit
   for unit in edge-wm-update.timer edge-wm-update.service edge-wm.service; do
@@ -496,13 +516,13 @@ set_watchdog
 [[ -n $root ]] || start_now
 remove_old
 
-[[ -z $dry ]] || exit 0
-if [[ -z $changed ]]; then
+next=$(what_next)
+if [[ -n $dry ]]; then
+  say "and then: $next"
+elif [[ -z $changed ]]; then
   say "edge-wm was installed already ($board_name): nothing changed"
 elif [[ -n $root ]]; then
-  say "edge-wm is installed in $root ($board_name)"
-elif [[ $start == yes ]]; then
-  say "edge-wm is installed ($board_name) and ready: edge-wm go 1,0 --from-here"
+  say "edge-wm is installed in $root ($board_name); when it has booted: $next"
 else
-  say "edge-wm is installed ($board_name): systemctl start edge-wm"
+  say "edge-wm is installed ($board_name): $next"
 fi

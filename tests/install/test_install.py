@@ -238,6 +238,16 @@ def test_a_second_run_changes_nothing_and_a_dry_one_neither(clone: Path, root: P
     assert tree(root) == before
 
 
+def test_a_mission_of_the_person_s_is_not_talked_over(clone: Path, root: Path) -> None:
+    drive = root / "etc/edge-wm/drive.toml"
+    before = drive.read_text()
+    assert install(clone, root, "--dry-run").stdout.splitlines()[-1].endswith("go 1,0 --from-here")
+    drive.write_text(before + "\n[mission]\ngoals = [[1.0, 0.0]]\n")
+    said = install(clone, root, "--dry-run").stdout.splitlines()[-1]
+    assert said == "and then: systemctl status edge-wm says how its mission goes"
+    drive.write_text(before)
+
+
 def test_without_answers_and_without_a_person_it_changes_nothing(clone: Path, root: Path) -> None:
     before = tree(root)
     script = clone / "boards" / "install" / "install.sh"

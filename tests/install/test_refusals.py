@@ -94,6 +94,19 @@ def test_a_dry_run_says_every_step_and_ends_well(install, tmp_path: Path) -> Non
     assert not Path("/etc/edge-wm").exists() and not Path("/opt/edge-wm").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        (["--robot", ROBOT], "it is ready: sudo edge-wm go 1,0 --from-here"),
+        (["--robot", "sim"], "systemctl status edge-wm says how its mission goes"),  # "go" would be refused
+        (["--robot", ROBOT, "--start", "no"], "sudo systemctl start edge-wm"),
+        (["--robot", "sim", "--start", "no"], "sudo systemctl start edge-wm"),
+    ],
+)
+def test_in_the_end_it_names_a_command_that_works_then(install, words: list[str], then: str) -> None:
+    assert install("--dry-run", *words).stdout.splitlines()[-1] == f"and then: {then}"
+
+
 def test_a_model_of_ones_own_is_verified_copied_and_named(install) -> None:
     done = install("--dry-run", "--robot", ROBOT, "--model", MODEL)
     assert done.returncode == 0, done.stderr
