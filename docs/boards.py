@@ -200,7 +200,7 @@ def _sections(board: Board, profiles: list[Path]) -> Iterator[str]:
         facts.append(
             (
                 "budgets",
-                f"{memory} MB of RAM for the process that drives, {disk} MB on disk: set, not measured",
+                f"{memory} MB of RAM for the process that drives, {disk} MB free on the disk to install it: set, not measured",
             )
         )
     if board.peak is not None:

@@ -218,7 +218,7 @@ class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         memory_mb: MB of RAM for the process that drives.
-        disk_mb: MB on disk for a plain installation with its engine.
+        disk_mb: MB that must be free for an installation; `install.sh` refuses fewer.
     """
 
     memory_mb: Megabytes

@@ -74,7 +74,7 @@ ZEN_4 = Peak(
 def peaks() -> dict[str, Peak]:
     """Those of the board files that have one, by the board's name, and ``zen4``.
 
-    Most boards have none: it is written down where a manual at hand says how many operations its core begins in a cycle.
+    A board has none where no manual says how many operations its core begins in a cycle.
 
     Raises:
         BadInput: a board file is malformed.

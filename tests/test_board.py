@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from docs.boards import FOLDER, PROFILES, attributes, board_page, made_files, overview, profiles_of, schema
-from edge_wm.board import Board, board_files, load_board
+from edge_wm.board import Board, Buses, board_files, load_board
 from edge_wm.cli import run
 from edge_wm.errors import BadInput
 from edge_wm.paths import shipped
@@ -159,6 +159,60 @@ def test_what_a_board_s_camera_needs_is_installed() -> None:
         assert missing_for_its_camera(board) == set(), board.name
     fewer = msgspec.structs.replace(BOARDS["rpi5"], install=None)  # the control
     assert missing_for_its_camera(fewer) == {"python3-picamera2"}
+
+
+ASKED_FOR = (
+    *("recognised", "cores", "camera", "buses", "traps", "budgets", "peak"),
+    *("health.thermal_zones", "health.throttles_at_c", "health.throttled", "health.governor"),
+    *("install.packages", "install.extras"),
+)
+ANY = "whatever computer it is has its own"
+LEFT_OUT = {
+    "generic-aarch64": {
+        "cores": ANY,
+        "peak": ANY,
+        "health.throttles_at_c": ANY,
+        "health.throttled": "Linux has a file for it on x86 alone",
+    },
+    "generic-x86-64": {"cores": ANY, "peak": ANY, "health.throttles_at_c": ANY},
+    "jetson-nano": {"health.throttled": "over-current is a line of the kernel's log there, and no file"},
+    "rpi-zero-2w": {"peak": "no optimisation guide of the Cortex-A53 was found, nor how wide its memory is"},
+    "sim": {
+        "recognised": "it is no computer, and only named",
+        "cores": ANY,
+        "peak": ANY,
+        "buses": "its bridge is simulated",
+        "health.thermal_zones": "without one the hottest counts, whatever computer it is",
+        "health.throttles_at_c": ANY,
+        "health.throttled": ANY,
+    },
+}
+"""Of what every board file should have; why it has not."""
+
+
+def left_out(board: Board) -> set[str]:
+    """What a board file does not say of all that it should."""
+
+    def said(key: str) -> object:
+        part: object = board
+        for name in key.split("."):
+            part = getattr(part, name, None)
+        return part
+
+    return {key for key in ASKED_FOR if said(key) in (None, (), Buses())}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_file_says_everything_or_there_is_a_reason(name: str) -> None:
+    reasons = LEFT_OUT.get(name, {})
+    assert all(reasons.values())
+    assert left_out(BOARDS[name]) == set(reasons)  # and no reason for what is there
+
+
+def test_what_a_board_file_forgets_is_noticed(board_file: Path) -> None:
+    spoil(board_file, 'throttled = "vcgencmd get_throttled"', "")
+    spoil(board_file, "throttles_at_c = 80.0", "")
+    assert left_out(load_board(board_file)) == {"health.throttled", "health.throttles_at_c"}
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -137,10 +137,13 @@ check_machine() {
   [[ -n $dry || -w $root/etc ]] || fail "$root/etc cannot be written: is the disk read-only?"
 }
 
+# By the board's file, or that of any computer of its kind while nobody has said which it is.
 check_space() {
-  local needed=400 free
+  local needed free files=("$top/boards/${board:-generic-$(uname -m | tr _ -)}.toml")
   [[ ! -e $root$venv/complete ]] || return 0
-  [[ $robot != sim ]] || needed=1400
+  [[ -r ${files[0]} ]] || fail "there is no board file for a computer of this kind, $(uname -m): x86_64 or aarch64 is needed"
+  [[ $robot != sim ]] || files+=("$top/boards/sim.toml")
+  needed=$(sed -n 's/^disk_mb *= *\([0-9]*\).*/\1/p' "${files[@]}" | sort -n | tail -n 1)
   free=$(df -Pk "$root/opt" 2>/dev/null || df -Pk "$root/")
   free=$(($(printf '%s\n' "$free" | awk 'END { print $4 }') / 1024))
   ((free >= needed)) || fail "$free MB are free in $root/opt and $needed MB are needed: make room first"

@@ -19,6 +19,7 @@ from edge_wm.board import Health
 
 ZONES = "sys/class/thermal/thermal_zone*"
 COMMAND_S = 2.0
+_WATTS = {"power": 1e-6, "in_power": 1e-3}
 
 Command = Callable[[str], str | None]
 """Runs a command line and gives what it prints; None if it cannot be run."""
@@ -78,8 +79,8 @@ def power_w(health: Health, root: Path = Path("/"), command: Command = printed) 
     """Watts now, the sum of the board file's power sources; None if it names none or one does not answer.
 
     A file is read by the units of the kernel's hwmon interface (Documentation/hwmon/sysfs-interface.rst): ``power*_input``
-    in microwatts; ``in*_input`` in millivolts times the ``curr*_input`` of the same number in milliamperes.  Of a command,
-    volts and amperes of the same rail are taken from lines like ``VDD_CORE_A current(7)=1.5A``.
+    in microwatts; ``in*_input`` in millivolts times the ``curr*_input`` of the same number in milliamperes.  Of the IIO
+    interface (Documentation/ABI/testing/sysfs-bus-iio): ``in_power*_input`` in milliwatts.  Of a command, volts and amperes of the same rail are taken from lines like ``VDD_CORE_A current(7)=1.5A``.
     """
     watts = []
     for source in health.power:
@@ -139,14 +140,14 @@ def _file_watts(source: str, root: Path) -> list[float] | None:
 def _watts(file: Path) -> float | None:
     kind, number = _kind(file)
     value = _number(file)
-    if kind == "power":
-        return None if value is None else value * 1e-6
+    if kind in _WATTS:
+        return None if value is None else value * _WATTS[kind]
     current = _number(file.with_name(f"curr{number}_input")) if kind == "in" else None
     return None if value is None or current is None else value * current * 1e-6
 
 
 def _kind(file: Path) -> tuple[str, str]:
-    found = re.fullmatch(r"(power|in|curr)(\d+)_(?:input|average)", file.name)
+    found = re.fullmatch(r"(power|in_power|in|curr)(\d+)_(?:input|average)", file.name)
     return (found[1], found[2]) if found else ("", "")
 
 

@@ -141,6 +141,7 @@ def test_it_asks_a_person_three_questions_and_no_more(install, tools: Path, tmp_
         ("python3", "3.9", 0, "Python 3.10 to 3.13 is needed and python3 is 3.9"),
         ("python3", "3.14", 0, "Python 3.10 to 3.13 is needed and python3 is 3.14"),
         ("python3", "", 127, "there is no python3 here"),
+        ("uname", "riscv64", 0, "there is no board file for a computer of this kind, riscv64"),
         (
             "df",
             "Filesystem\n/dev/x 1000000 900000 100000 90% /",
@@ -152,6 +153,25 @@ def test_it_asks_a_person_three_questions_and_no_more(install, tools: Path, tmp_
 def test_a_machine_that_will_not_do_is_refused(install, tools: Path, tool, prints, code, says) -> None:
     instead(tools, tool, prints, code)
     assert says in refused(install("--dry-run"))
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [(["--robot", "sim"], 1400), (["--robot", ROBOT], 400), (["--robot", ROBOT, "--board", "mine"], 77)],
+)
+def test_the_board_s_file_says_how_much_room_is_needed(
+    tools: Path, tmp_path: Path, words: list[str], needed: int
+) -> None:
+    for part in ("pyproject.toml", "requirements", "edge_wm", "firmware_bridge", "export", "models"):
+        (tmp_path / part).symlink_to(REPOSITORY / part)
+    shutil.copytree(REPOSITORY / "boards", tmp_path / "boards")
+    (tmp_path / "boards" / "mine.toml").write_text("[budgets]\nmemory_mb = 1\ndisk_mb = 77 # few\n")
+    command = [SHELL, str(tmp_path / "boards/install/install.sh"), "--dry-run", *words]
+    for free, code in ((needed - 1, 2), (needed, 0)):
+        instead(tools, "df", f"Filesystem\n/dev/x 9 9 {free * 1024} 9% /")
+        done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert (f"{free} MB are free in /opt and {needed} MB are needed" in done.stderr) == (code == 2)
 
 
 @pytest.mark.parametrize(

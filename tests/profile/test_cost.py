@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -79,9 +80,19 @@ def test_what_is_slower_decides() -> None:
 
 def test_what_a_processor_can_do_is_in_its_board_file() -> None:
     found = peaks()
-    assert list(found) == ["jetson-orin-nano", "rpi5", "zen4"]
+    assert list(found) == [
+        "jetson-nano",
+        "jetson-orin-nano",
+        "rpi-coral",
+        "rpi4",
+        "rpi5",
+        "rpi5-hailo",
+        "zen4",
+    ]
     assert found["zen4"] is ZEN_4
     of_pi = found["rpi5"]
+    assert msgspec.structs.replace(found["rpi5-hailo"], of=of_pi.of) == of_pi  # the same processor
+    assert msgspec.structs.replace(found["rpi-coral"], of=found["rpi4"].of) == found["rpi4"]
     assert (of_pi.hz, of_pi.float_per_cycle, of_pi.int8_per_cycle, of_pi.bytes_per_s) == (
         2.4e9,
         16,
@@ -96,7 +107,7 @@ def test_predictions_are_labelled_and_compared_with_what_was_measured_there_only
     write_json(file, profile(board="rpi5", rows=(row,)))
     told = CliRunner().invoke(command, [str(bundle), "--profile", str(file)]).output
     assert told.count(LABEL) == len(peaks())
-    of_pi = told[told.index("Raspberry Pi 5, Cortex") : told.index("AMD")]
+    of_pi = told[told.index("Raspberry Pi 5, Cortex") : told.index("Raspberry Pi 5 without")]
     assert of_pi.count("measured 2.00 ms") == of_pi.count("measured 6.00 ms") == 1
     assert of_pi.count("no use for a deadline") == 2
     assert "times as long" not in told.replace(of_pi, "")

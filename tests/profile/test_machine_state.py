@@ -86,6 +86,41 @@ def test_the_power_of_a_jetson_is_read_as_its_board_file_says(tmp_path: Path) ->
     assert power_w(health, tmp_path, silent) == 7.56
 
 
+def test_the_power_of_the_first_jetson_nano_is_in_milliwatts(tmp_path: Path) -> None:
+    health = load_board(board_files()["jetson-nano"]).health
+    chip = tmp_path / "sys/bus/i2c/devices/6-0040/iio:device0"
+    chip.mkdir(parents=True)
+    assert power_w(health, tmp_path, silent) is None
+    (chip / "in_power0_input").write_text("2490\n")
+    assert power_w(health, tmp_path, silent) == 2.49
+    (chip / "in_power0_input").write_text("N/A\n")
+    assert power_w(health, tmp_path, silent) is None
+
+
+@pytest.mark.parametrize(
+    ("board", "folder", "files", "told"),
+    [
+        ("jetson-orin-nano", "sys/class/hwmon/hwmon3", ("oc1_event_cnt", "oc3_event_cnt"), "0, 7"),
+        (
+            "generic-x86-64",
+            "sys/devices/system/cpu/cpu{}/thermal_throttle",
+            ("core_throttle_count",) * 2,
+            "0, 7",
+        ),
+    ],
+)
+def test_events_that_lowered_clocks_are_read_as_the_board_file_says(
+    tmp_path: Path, board: str, folder: str, files: tuple[str, ...], told: str
+) -> None:
+    health = load_board(board_files()[board]).health
+    assert machine_state(health, tmp_path, silent).throttled is None
+    for number, (name, count) in enumerate(zip(files, ("0", "7"), strict=True)):
+        file = tmp_path / folder.format(number) / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(count + "\n")
+    assert machine_state(health, tmp_path, silent).throttled == told
+
+
 def test_rails_of_a_power_chip_count_where_volts_and_amperes_are_known(tmp_path: Path) -> None:
     health = Health(power=("vcgencmd pmic_read_adc",))
     assert power_w(health, tmp_path, {"vcgencmd pmic_read_adc": PMIC}.get) == 1.53
