@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -87,6 +88,14 @@ WRONG = [
     ),
     ('precision = "int8"', 'precision = "int4"', "engine.precision: invalid enum value 'int4'"),
 ]
+
+
+BEYOND_A_SCHEMA = {
+    "cores: control: there is no core 4, they are 0 to 3",
+    "camera: path 'gstreamer' needs source",
+    "camera: path 'picamera2' has no source",
+    "health.throttles_at_c: expected a finite number",
+}
 
 
 @pytest.mark.parametrize(("old", "new", "says"), WRONG)
@@ -272,6 +281,41 @@ def test_links_of_the_pages_lead_somewhere() -> None:
     for page in FOLDER.glob("*.md"):
         for link in re.findall(r"\]\((\.[^)#]*|[\w-]+\.md)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def by_the_schema(file: Path) -> list[str]:
+    """What is wrong with a board file by the schema as it is installed, as an editor finds it."""
+    validator = jsonschema.Draft202012Validator(
+        json.loads(shipped("boards", "board.schema.json").read_text())
+    )
+    return [error.json_path for error in validator.iter_errors(read_table(file, "board file"))]
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    with pytest.raises(jsonschema.SchemaError):
+        jsonschema.Draft202012Validator.check_schema({**schema(), "type": "table"})
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_board_file_is_right_by_the_schema(name: str) -> None:
+    assert by_the_schema(board_files()[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"), [wrong for wrong in WRONG if wrong[2] not in BEYOND_A_SCHEMA]
+)
+def test_a_wrong_value_is_wrong_by_the_schema_too(board_file: Path, old: str, new: str, says: str) -> None:
+    spoil(board_file, old, new)
+    assert by_the_schema(board_file) != []
+
+
+@pytest.mark.parametrize(("old", "new", "says"), [wrong for wrong in WRONG if wrong[2] in BEYOND_A_SCHEMA])
+def test_what_contradicts_something_else_is_found_by_edge_wm_alone(
+    board_file: Path, old: str, new: str, says: str
+) -> None:
+    spoil(board_file, old, new)
+    assert by_the_schema(board_file) == []
 
 
 def structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
