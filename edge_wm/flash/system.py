@@ -70,7 +70,7 @@ def boot_folder(names: Collection[str]) -> str:
 
 
 def is_jetpack(table: PartitionTable) -> bool:
-    """An SD card image of JetPack 5 or newer: its names are from Jetson Linux' partition layouts."""
+    """An SD card image of JetPack: its names are from Jetson Linux' partition layouts, and do not tell 5 from 6."""
     return {"APP", "A_kernel", "esp"} <= {partition.name for partition in table.partitions}
 
 
