@@ -110,11 +110,13 @@ class SerialPort(Struct, frozen=True, forbid_unknown_fields=True):
         device: its file.
         tx: pin of the header on which the board sends; none for USB.
         rx: pin of the header on which it receives; none for USB.
+        config_txt: of a Raspberry Pi: the line of ``config.txt`` that switches it on.
     """
 
     device: Line
     tx: Pin | None = None
     rx: Pin | None = None
+    config_txt: Line | None = None
 
 
 class Buses(Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_wm.board import Board
+from edge_wm.board import Board, SerialPort
 from edge_wm.errors import BadInput
 from edge_wm.flash import first_boot
 from edge_wm.flash.card import MARK, write_card
 from edge_wm.flash.fat import Fat, check_mtools
 from edge_wm.flash.first_boot import Answers
+from edge_wm.flash.header_uart import header_uart
 from edge_wm.flash.image import CHUNK, check_sha256, opened
 from edge_wm.flash.partitions import TABLE_BYTES, Partition, PartitionTable, read_partition_table
 from edge_wm.flash.payload import Payload, check_payload, write_archive
@@ -83,7 +84,8 @@ def card_image(
             if answers.wifi is not None and not system.wifi:
                 raise BadInput(f"--wifi: the {system.name} image has none: connect a cable")
             check_payload(payload, board)
-            _inject(head, boot, system, board, payload, answers, Path(folder))
+            uart = header_uart(payload.robot, board) if system.boots_pi_firmware else None
+            _inject(head, boot, system, board, payload, answers, uart, Path(folder))
         elif payload != Payload() or answers != Answers():
             raise BadInput(
                 f"{system.name} has no cloud-init, so nothing can be given to its first boot: name board, image and"
@@ -137,6 +139,7 @@ def _inject(
     board: Board,
     payload: Payload,
     answers: Answers,
+    uart: SerialPort | None,
     work: Path,
 ) -> None:
     """Put into the boot partition what the first boot reads."""
@@ -155,7 +158,8 @@ def _inject(
     if system.boots_pi_firmware:
         country = answers.wifi.country if answers.wifi is not None else None
         line = f"{boot_folder(fat.names())}cmdline.txt"
-        fat.write(line, first_boot.cmdline(fat.read(line), instance, country))
-        fat.write("config.txt", first_boot.config_txt(fat.read("config.txt")))
+        fat.write(line, first_boot.cmdline(fat.read(line), instance, country, serial_console=uart is None))
+        settings = (uart.config_txt,) if uart is not None and uart.config_txt is not None else ()
+        fat.write("config.txt", first_boot.config_txt(fat.read("config.txt"), *settings))
     else:
         fat.set_label(system.label)

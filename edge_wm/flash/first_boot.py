@@ -27,6 +27,9 @@ UNIT = "edge-wm-first-boot.service"
 GROUPS = ("adm", "sudo", "dialout", "video", "plugdev", "netdev", "gpio", "i2c", "spi", "render", "users")
 """Of Raspberry Pi OS' first user, as far as robots need them; cloud-init makes those that are missing."""
 
+I2C = "dtparam=i2c_arm=on"
+SERIAL_CONSOLES = ("console=serial", "console=ttyAMA", "console=ttyS")
+
 UNIT_FILE = """\
 [Unit]
 Description=edge-wm, installs itself
@@ -178,22 +181,37 @@ def network_config(wifi: Wifi) -> bytes:
     )
 
 
-def cmdline(before: bytes, instance: str, country: str | None) -> bytes:
-    """The kernel's command line, as Raspberry Pi Imager 2 completes it.  Only its first line counts."""
+def cmdline(before: bytes, instance: str, country: str | None, *, serial_console: bool = True) -> bytes:
+    """The kernel's command line, as Raspberry Pi Imager 2 completes it.  Only its first line counts.
+
+    Args:
+        before: that of the image.
+        instance: cloud-init's name for this card.
+        country: of the Wi-Fi network; None: there is none.
+        serial_console: whether the kernel may talk, and people log in, on a serial port.
+    """
     line = before.decode("utf-8", "replace").strip().split("\n")[0]
     words = [word for word in line.split() if not word.startswith(("ds=nocloud", "systemd.run"))]
+    if not serial_console:
+        words = [word for word in words if not word.startswith(SERIAL_CONSOLES)]
     if country is not None:
         words = [word for word in words if not word.startswith("cfg80211.ieee80211_regdom=")]
         words.append(f"cfg80211.ieee80211_regdom={country}")
     return (" ".join([*words, f"ds=nocloud;i={instance}"]) + "\n").encode()
 
 
-def config_txt(before: bytes) -> bytes:
-    """The firmware's settings, with the header's I2C bus on.  Lines behind the last ``[…]`` would be of that filter."""
-    wanted = b"dtparam=i2c_arm=on"
-    if any(line.strip() == wanted for line in before.splitlines()):
-        return before
-    return before.rstrip(b"\n") + b"\n\n[all]\n" + wanted + b"\n"
+def config_txt(before: bytes, *more: str) -> bytes:
+    """The firmware's settings, with the header's I2C bus on, and ``more`` lines.
+
+    Lines behind the last ``[…]`` would be of that filter.
+    """
+    there, for_all = set(), True
+    for line in map(bytes.strip, before.splitlines()):
+        for_all = line == b"[all]" if line.startswith(b"[") else for_all
+        if for_all:
+            there.add(line)
+    wanted = [line.encode() for line in (I2C, *more) if line.encode() not in there]
+    return b"\n".join([before.rstrip(b"\n"), b"", b"[all]", *wanted, b""]) if wanted else before
 
 
 def pre_shared_key(name: str, passphrase: str) -> str:

@@ -137,6 +137,18 @@ def test_the_i2c_bus_is_switched_on_once_and_for_every_board() -> None:
     assert config_txt(b"#dtparam=i2c_arm=on\n").endswith(b"[all]\ndtparam=i2c_arm=on\n")
 
 
+def test_the_header_s_uart_is_switched_on_and_no_console_is_on_it() -> None:
+    once = config_txt(b"[all]\nenable_uart=0\n[cm5]\nenable_uart=1\n", "enable_uart=1")
+
+    assert once.endswith(b"[cm5]\nenable_uart=1\n\n[all]\ndtparam=i2c_arm=on\nenable_uart=1\n")
+    assert config_txt(once, "enable_uart=1") == once
+    assert b"uart" not in config_txt(b"")  # nobody asked
+    quiet = cmdline(CMDLINE, "edge-wm-1", None, serial_console=False)
+    assert quiet == CMDLINE.removeprefix(b"console=serial0,115200 ").rstrip() + b" ds=nocloud;i=edge-wm-1\n"
+    for name in (b"ttyS0", b"ttyAMA0,115200n8", b"serial1"):
+        assert name not in cmdline(b"console=" + name + b" rootwait", "edge-wm-1", None, serial_console=False)
+
+
 def test_the_key_of_a_wi_fi_network_is_that_of_the_standard() -> None:
     """IEEE 802.11-2020, J.4.2, test vectors 1 and 2."""
     assert pre_shared_key("IEEE", "password") == (
