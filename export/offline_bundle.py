@@ -21,8 +21,8 @@ from edge_wm.board import Board, board_files, load_board
 
 TOP = Path(__file__).resolve().parents[1]
 LOCK = TOP / "requirements" / "test.txt"
-EXTRAS = ("serial", "i2c", "update", "fleet", "mavlink")
-"""Whatever the robot's bridge is: install.sh asks for them by the robot file."""
+EXTRAS = ("serial", "i2c", "update", "fleet", "mavlink", "jpeg")
+"""Whatever the robot's bridge and camera are: install.sh asks for them by the robot file."""
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 GLIBCS = (
     "manylinux_2_28",

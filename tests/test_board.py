@@ -16,6 +16,7 @@ from docs.boards import FOLDER, PROFILES, attributes, board_page, made_files, ov
 from edge_wm.board import Board, Buses, board_files, load_board
 from edge_wm.cli import run
 from edge_wm.errors import BadInput
+from edge_wm.install_facts import CAMERA_PACKAGES, facts
 from edge_wm.paths import shipped
 from edge_wm.robot import DEFAULT_ROBOT
 from edge_wm.toml_file import read_table
@@ -150,20 +151,24 @@ def test_the_extras_are_those_of_the_package() -> None:
 def packages_of_cameras() -> dict[str, set[str]]:
     """Debian packages that each kind of camera needs, by the table in docs/sensors.md."""
     table = (ROOT / "docs" / "sensors.md").read_text().partition("## Cameras\n")[2].partition("\n\n**")[0]
-    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    rows = [
+        line.split(" | ") for line in table.splitlines() if line.startswith("| `") and " | `pip" not in line
+    ]
     told = {row[0].strip("| `"): re.findall(r"sudo apt install ([a-z0-9. -]+)`", row[-1]) for row in rows}
     return {kind: {package for words in said for package in words.split()} for kind, said in told.items()}
 
 
 def missing_for_its_camera(board: Board) -> set[str]:
-    needed = packages_of_cameras()
-    if board.camera is None or board.camera.path == "sim":
-        return set()
-    return needed[board.camera.path] - set(board.install.packages if board.install is not None else ())
+    needed = set(CAMERA_PACKAGES.get(board.camera.path, ())) if board.camera is not None else set()
+    return needed - set(board.install.packages if board.install is not None else ())
 
 
-def test_what_a_board_s_camera_needs_is_installed() -> None:
-    assert packages_of_cameras()["gstreamer"] == {"python3-gst-1.0", "gstreamer1.0-plugins-base"}
+def test_what_a_board_s_camera_needs_is_in_its_file_and_in_the_page_of_cameras() -> None:
+    told = packages_of_cameras()
+    assert set(told) == {"picamera2", "v4l2", "gstreamer", "files"}
+    assert {kind: set(packages) for kind, packages in CAMERA_PACKAGES.items()} == {
+        kind: packages for kind, packages in told.items() if packages
+    }
     for board in BOARDS.values():
         assert missing_for_its_camera(board) == set(), board.name
     fewer = msgspec.structs.replace(BOARDS["rpi5"], install=None)  # the control
@@ -209,6 +214,22 @@ def left_out(board: Board) -> set[str]:
         return part
 
     return {key for key in ASKED_FOR if said(key) in (None, (), Buses())}
+
+
+@pytest.mark.parametrize(
+    ("camera", "packages"),
+    [
+        ("picamera2", "python3-venv python3-picamera2"),
+        ("gstreamer", "python3-venv python3-gst-1.0 gstreamer1.0-plugins-base"),
+        ("v4l2", "python3-venv"),  # as on Ubuntu, which has no picamera2
+        ("", "python3-venv"),
+        ("sim", "python3-venv libegl1 libgl1"),
+    ],
+)
+def test_a_robot_gets_the_packages_of_its_own_camera_whatever_the_board_s_is(
+    camera: str, packages: str
+) -> None:
+    assert facts("rpi5", camera)[:3] == ("rpi5", packages, "i2c,serial" + ",sim" * (camera == "sim"))
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -39,7 +39,7 @@ state=/var/lib/edge-wm
 models=$state/installed
 user=edge-wm
 extras=serial,i2c,update,fleet
-robot='' updates='' start='' model='' assume_yes='' board='' governor='' root='' dry='' uninstall='' purge=''
+robot='' camera='' updates='' start='' model='' assume_yes='' board='' governor='' root='' dry='' uninstall='' purge=''
 changed=''
 
 while (($# > 0)); do
@@ -149,13 +149,24 @@ check_space() {
   ((free >= needed)) || fail "$free MB are free in $root/opt and $needed MB are needed: make room first"
 }
 
+# What the robot's camera and bridge need of edge-wm.
 check_files() {
   if [[ $robot != sim ]]; then
     [[ -r $robot ]] || fail "$robot: there is no such robot file"
+    camera=$(sed -n 's/^ *kind *= *"\(picamera2\|v4l2\|gstreamer\|files\)".*/\1/p' "$robot")
     ! grep -q '^ *kind *= *"mavlink"' "$robot" || extras+=,mavlink
   else
-    extras+=,sim
+    camera=sim
   fi
+  case $camera in
+  sim) extras+=,sim ;;
+  v4l2) extras+=,jpeg ;;
+  files)
+    extras+=,camera
+    [[ ! -d $top/wheels ]] || compgen -G "$top/wheels/imageio_ffmpeg-*" >/dev/null ||
+      fail "$robot: pictures in place of a camera need ffmpeg, which is not in this bundle: make it with  --sim"
+    ;;
+  esac
   [[ $updates == none || -r $updates ]] || fail "$updates: there is no such update.toml"
   if [[ -n $model ]]; then
     [[ -r $model/manifest.json ]] || fail "$model: there is no bundle"
@@ -220,7 +231,7 @@ fingerprint() {
 
 # Packages, extras, groups and whether the system's Python packages are wanted, from the board's file: one line each.
 board_facts() { # Python of the environment
-  inside "$1" -I -B -m edge_wm.install_facts "$board" "$robot"
+  inside "$1" -I -B -m edge_wm.install_facts "$board" "$camera"
 }
 
 # A whole environment under a name of its own, beside the one that is used.

@@ -15,7 +15,8 @@ from edge_wm.errors import BadInput
 from edge_wm.flash.first_boot import Answers, user_data_afterwards
 from edge_wm.flash.image import CHUNK
 from edge_wm.paths import shipped
-from edge_wm.robot import load_robot
+from edge_wm.robot import Robot, load_robot
+from edge_wm.robot_sensors import FilesTable, RealSensors
 from edge_wm.update.config import load_config
 
 PARTS = (
@@ -52,12 +53,11 @@ class Payload:
 
 def check_payload(payload: Payload, board: Board) -> None:
     """Raise BadInput if first boot could not use it, as far as can be known here; one line."""
+    robot = load_robot(payload.robot) if payload.robot is not None else None
     if payload.bundle is not None:
-        _check_offline_bundle(payload.bundle, board, simulated=payload.robot is None)
+        _check_offline_bundle(payload.bundle, board, robot)
     else:
         _clone()
-    if payload.robot is not None:
-        load_robot(payload.robot)
     if payload.model is not None:
         load_bundle(payload.model, roles=(), precisions=(), golden=False)
         if payload.updates is not None:
@@ -109,7 +109,7 @@ def write_archive(payload: Payload, board: Board, answers: Answers, file: Path) 
     return digest.hexdigest()
 
 
-def _check_offline_bundle(bundle: Path, board: Board, simulated: bool) -> None:
+def _check_offline_bundle(bundle: Path, board: Board, robot: Robot | None) -> None:
     sums = bundle / "SHA256SUMS"
     if not sums.is_file() or not (bundle / "boards/install/install.sh").is_file():
         raise BadInput(
@@ -122,10 +122,17 @@ def _check_offline_bundle(bundle: Path, board: Board, simulated: bool) -> None:
         file = bundle / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != wanted:
             raise BadInput(f"{file}: is not as it was when the bundle was made: make it again")
-    if simulated and not any((bundle / "wheels").glob("mujoco-*")):
+    if robot is None and not any((bundle / "wheels").glob("mujoco-*")):
         raise BadInput(
             f"{bundle}: has nothing for the simulated robot: add --robot FILE, or make it with  --sim"
         )
+    from_files = (
+        robot is not None
+        and isinstance(robot.sensors, RealSensors)
+        and isinstance(robot.sensors.camera, FilesTable)
+    )
+    if from_files and not any((bundle / "wheels").glob("imageio_ffmpeg-*")):
+        raise BadInput(f"{bundle}: has nothing for pictures in place of a camera: make it with  --sim")
 
 
 def _clone() -> Path:

@@ -91,6 +91,21 @@ def test_a_bundle_without_the_simulator_wants_a_robot(tmp_path: Path) -> None:
     check_payload(Payload(small, ROBOT), official.board("rpi5"))
 
 
+def test_pictures_in_place_of_a_camera_need_more_than_a_small_bundle(bundle: Path, tmp_path: Path) -> None:
+    robot = tmp_path / "rover.toml"
+    text = shipped("boards", "robots", "rpi-picamera2.toml").read_text()
+    rest = text[text.index("[sensors.range]") :]
+    camera = '[sensors.camera]\nkind = "{}"\n{}\nheight = 48\nwidth = 64\n\n'
+    head = 'name = "rover"\nboard = "rpi5"\n\n[sensors]\nkind = "real"\nwheels = true\n\n'
+    robot.write_text(head + camera.format("v4l2", 'device = "/dev/video0"') + rest)
+    check_payload(Payload(bundle, robot), official.board("rpi5"))
+    robot.write_text(head + camera.format("files", 'path = "pictures"') + rest)
+
+    assert "has nothing for pictures in place of a camera: make it with  --sim" in _refused(
+        Payload(bundle, robot)
+    )
+
+
 def test_files_that_the_robot_could_not_use_are_refused(tmp_path: Path) -> None:
     updates = tmp_path / "update.toml"
     broken = tmp_path / "robot.toml"

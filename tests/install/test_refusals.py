@@ -6,69 +6,16 @@ import os
 import pty
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = REPOSITORY / "boards" / "install" / "install.sh"
-SHELL = shutil.which("bash") or ""
+from tests.install.debian import REPOSITORY
+from tests.install.dry_run import SCRIPT, SHELL, instead, refused, run_script
+
 MODEL = str(REPOSITORY / "models" / "rooms-student")
 ROBOT = str(REPOSITORY / "boards" / "robots" / "sim-avr.toml")
-TOOLS = "apt-get awk bash basename cat cmp cut df dirname dpkg-query env find getconf getent grep head id install mktemp mv"
-TOOLS += " printf python3 readlink rm sed sh sha256sum sort systemctl tail touch tr true uname xargs"
-
-pytestmark = [
-    pytest.mark.skipif(not shutil.which("apt-get"), reason="for Debian and what comes from it"),
-    pytest.mark.skipif(not shutil.which("systemctl"), reason="for systems with systemd"),
-]
-
-
-@pytest.fixture
-def tools(tmp_path: Path) -> Path:
-    """All that the script may find in its PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name in TOOLS.split():
-        where = sys.executable if name == "python3" else shutil.which(name)
-        if where is not None:
-            (folder / name).write_text(
-                f'#!{SHELL}\nexec {where} "$@"\n'
-            )  # some look at what they are called by
-            (folder / name).chmod(0o755)
-    return folder
-
-
-def instead(tools: Path, name: str, prints: str, code: int = 0) -> None:
-    (tools / name).unlink(missing_ok=True)
-    (tools / name).write_text(f"#!{SHELL}\nprintf '%s\\n' '{prints}'\nexit {code}\n")
-    (tools / name).chmod(0o755)
-
-
-@pytest.fixture
-def install(tools: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [SHELL, str(SCRIPT), *map(str, words)],
-            env={"PATH": str(tools), "HOME": "/root"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **more,
-        )
-
-    return run
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert done.stdout == ""
-    return done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck: run  apt install shellcheck")
@@ -166,10 +113,10 @@ def test_the_board_s_file_says_how_much_room_is_needed(
         (tmp_path / part).symlink_to(REPOSITORY / part)
     shutil.copytree(REPOSITORY / "boards", tmp_path / "boards")
     (tmp_path / "boards" / "mine.toml").write_text("[budgets]\nmemory_mb = 1\ndisk_mb = 77 # few\n")
-    command = [SHELL, str(tmp_path / "boards/install/install.sh"), "--dry-run", *words]
+    script = tmp_path / "boards/install/install.sh"
     for free, code in ((needed - 1, 2), (needed, 0)):
         instead(tools, "df", f"Filesystem\n/dev/x 9 9 {free * 1024} 9% /")
-        done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=False)
+        done = run_script(script, tools, "--dry-run", *words)
         assert done.returncode == code, done.stderr
         assert (f"{free} MB are free in /opt and {needed} MB are needed" in done.stderr) == (code == 2)
 
