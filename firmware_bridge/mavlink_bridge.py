@@ -103,6 +103,11 @@ class MavlinkBridge:
         self._ours = self._obeyed = self._driving = False
         self._trouble, self._applied = (), NEUTRAL
 
+    def firmware(self) -> str:
+        """Which autopilot it is, for people; it is asked for its version.  Raises BridgeError if the link is lost, or not connected."""
+        vehicle = self._connected()
+        return f"{vehicle.autopilot.name} {vehicle.version() or 'that does not say its version'}"
+
     def arm(self) -> None:
         """Have it take the mode in which it obeys, and arm it; never by force.
 

@@ -19,7 +19,7 @@ BEAT_S = 0.5
 FIRST_HEARD_S, ALL_HEARD_S = 6.0, 2.2
 """For the first heartbeat, and then for those of other vehicles on the same link."""
 PARAMETERS_S, ANSWER_S, REASON_S, AGAIN_S = 2.0, 3.0, 0.6, 0.4
-"""For all parameters, for the answer to a command, and for the reason behind a refusal; each is asked for again after ``AGAIN_S``."""
+"""For all parameters, or the version; for the answer to a command, and for the reason behind a refusal; each is asked for again after ``AGAIN_S``."""
 REPORT_S, REPORTS, REPORTS_S = 0.2, 5, 1.5
 """Seconds between reports, as they are asked for, and how many must come within how long."""
 WHEELS_S = 0.1
@@ -28,11 +28,12 @@ _WAIT_S = 0.005
 _AUTOPILOT_COMPONENT, _GROUND_ROVER, _ONBOARD, _NO_AUTOPILOT, _ACTIVE = 1, 10, 18, 8, 4
 _ARMED = 128  # MAV_MODE_FLAG_SAFETY_ARMED
 _CRITICAL = 5  # MAV_STATE; more is worse
-SET_MODE, ARM, _SET_MESSAGE_INTERVAL = 176, 400, 511  # MAV_CMD
+SET_MODE, ARM, _SET_MESSAGE_INTERVAL, _REQUEST_MESSAGE = 176, 400, 511, 512  # MAV_CMD
 _ACCEPTED, _LATER = 0, (1, 5)  # MAV_RESULT: temporarily rejected, in progress
 _WARNING = 4  # MAV_SEVERITY; less is worse
 _WHOLE_NUMBERS = range(1, 7)  # MAV_PARAM_TYPE
-_SYS_STATUS, _HEARTBEAT, _WHEEL_DISTANCE = 1, 0, 9000
+_SYS_STATUS, _HEARTBEAT, _WHEEL_DISTANCE, _AUTOPILOT_VERSION = 1, 0, 9000, 148
+_RELEASES = {0: "dev", 64: "alpha", 128: "beta", 192: "rc", 255: "official"}  # FIRMWARE_VERSION_TYPE
 
 FoundT = TypeVar("FoundT")
 
@@ -62,6 +63,7 @@ class MavlinkVehicle:
         self.beat_at = self.any_at = self.station_at = -math.inf
         self.status: Any = None
         self.wheels: Any = None
+        self._version: Any = None
         self.texts: list[str] = []
         self.doubled = False
         self._link, self._us, self._clock = link, system, clock
@@ -153,6 +155,18 @@ class MavlinkVehicle:
             raise self.error(
                 f"SYS_STATUS does not come every {REPORT_S:g} s as it was asked for: a dead link would be noticed late"
             )
+
+    def version(self) -> str:
+        """Of its firmware, such as "4.5.7 official"; empty if it does not say."""
+
+        def ask() -> None:
+            self._send_order(_REQUEST_MESSAGE, (_AUTOPILOT_VERSION,), 0)
+
+        told = self.until(lambda: self._version, PARAMETERS_S, (AGAIN_S, ask))
+        if told is None:
+            return ""
+        *numbers, release = int(told.flight_sw_version).to_bytes(4, "big")
+        return f"{'.'.join(map(str, numbers))} {_RELEASES.get(release, release)}"
 
     def order(
         self,
@@ -293,6 +307,8 @@ class MavlinkVehicle:
             self._reports += 1
         elif kind == "WHEEL_DISTANCE":
             self.wheels = message
+        elif kind == "AUTOPILOT_VERSION":
+            self._version = message
         elif kind == "STATUSTEXT" and message.severity <= _WARNING:
             self._take_text(" ".join(message.text.split()), message.id, message.chunk_seq)
         elif kind == "PARAM_VALUE":

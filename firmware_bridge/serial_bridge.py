@@ -35,6 +35,8 @@ GREETING_S = 0.25
 GREETINGS = 12
 """An Arduino resets when its port is opened, and its boot loader keeps the line for up to two seconds."""
 FRESH_S = 0.15
+PROCESSORS = {1: "an ATmega328P", 2: "an RP2040", 255: "a program of this computer"}
+"""``Identity.port`` in words."""
 REFUSED = {
     Result.OLD_SEQUENCE: "it has heard a newer request: another program may be talking to it",
     Result.NO_SESSION: "it knows no session: it was reset, or another program has begun one",
@@ -42,6 +44,10 @@ REFUSED = {
     Result.BUTTON_PRESSED: "the emergency-stop button is pressed, or its wire is broken",
     Result.OUT_OF_RANGE: "the velocity is beyond its limits",
 }
+
+
+class WrongFirmware(BridgeError):
+    """It speaks another protocol, or was built for another robot: it has to be flashed for this one."""
 
 
 class SerialBridge:
@@ -80,7 +86,8 @@ class SerialBridge:
         """Open the port and say hello.
 
         Raises:
-            BridgeError: no such port, busy, no permission, no answer, another protocol, or another robot.
+            BridgeError: no such port, busy, no permission, or no answer.
+            WrongFirmware: another protocol, or another robot.
         """
         if self._link is not None:
             raise BridgeError(f"{self._device}: connected already")
@@ -88,11 +95,17 @@ class SerialBridge:
         try:
             self.identity = greet(link, self._device)
             for difference in differences(self._chassis, self.identity):
-                raise BridgeError(f"{self._device}: {difference}")
+                raise WrongFirmware(f"{self._device}: {difference}")
         except BaseException:
             link.close()
             raise
         self._link, self.status, self._clock = link, None, ClockOffset()
+
+    def firmware(self) -> str:
+        """What answered, for people.  Raises BridgeError if it is not connected."""
+        _, identity = self._connected()
+        processor = PROCESSORS.get(identity.port, f"processor {identity.port}")
+        return f"firmware of {processor}, protocol {identity.protocol:08x}, deadman {identity.deadman_ms} ms"
 
     def arm(self) -> None:
         """Let commands reach the motors.  Raises BridgeError if a fault is latched or the button is pressed."""
@@ -177,7 +190,8 @@ def greet(link: Link, device: str) -> Identity:
         device: what to call it in messages.
 
     Raises:
-        BridgeError: nothing answers, or it speaks another protocol.
+        BridgeError: nothing answers.
+        WrongFirmware: it speaks another protocol.
     """
     try:
         identity, _ = link.ask(Hello(PROTOCOL), Identity, GREETING_S, GREETINGS, newest=True)
@@ -189,7 +203,7 @@ def greet(link: Link, device: str) -> Identity:
             ) from error
         raise BridgeError(f"{device}: {error}: is this the board, and was it flashed?") from error
     if identity.protocol != PROTOCOL:
-        raise BridgeError(
+        raise WrongFirmware(
             f"{device}: its firmware speaks protocol {identity.protocol:08x}, this edge-wm speaks {PROTOCOL:08x}: reflash it"
         )
     return identity

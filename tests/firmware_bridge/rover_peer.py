@@ -184,6 +184,7 @@ class RoverPeer:
         grants: whether it sends messages as often as it is asked to.
         spoil: of so many frames one is sent damaged; 0 for none.
         old: it sends MAVLink 1.
+        version: major, minor, patch and kind of its release; None if it does not say.
     """
 
     def __init__(
@@ -209,6 +210,7 @@ class RoverPeer:
         self.forced = self.mute = self.deaf = self.heartless = self.old = False
         self.failsafes = self.grants = True
         self.spoil = 0
+        self.version: tuple[int, int, int, int] | None = (4, 5, 7, mavlink.FIRMWARE_VERSION_TYPE_OFFICIAL)
         self.critical = False
         self._frames = 0
         self._parser = mavlink.MAVLink(None)
@@ -284,6 +286,14 @@ class RoverPeer:
             if name is None or not self.grants:
                 return int(mavlink.MAV_RESULT_UNSUPPORTED)
             self._intervals[name] = order.param2 / 1e6
+        elif order.command == mavlink.MAV_CMD_REQUEST_MESSAGE and self.version and order.param1 == 148:
+            version = int.from_bytes(bytes(self.version), "big")
+            unknown = [0] * 8
+            self.send(
+                mavlink.MAVLink_autopilot_version_message(
+                    0, version, 0, 0, 0, unknown, unknown, unknown, 0, 0, 0
+                )
+            )
         elif order.command == mavlink.MAV_CMD_DO_SET_MODE:
             if self.autopilot == PX4:
                 streaming = self._silence() <= 0.5 and self._now - self._streaming_since >= 1.0

@@ -191,6 +191,27 @@ def test_a_rover_of_ardupilot_drives_and_tells_of_itself(
     assert (peer.speed, peer.turning) == pytest.approx((-0.1, -0.2))
 
 
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ((4, 5, 7, 255), "4.5.7 official"),
+        ((4, 7, 0, 0), "4.7.0 dev"),
+        ((1, 16, 1, 192), "1.16.1 rc"),
+        ((4, 6, 0, 7), "4.6.0 7"),
+        (None, "that does not say its version"),
+    ],
+)
+def test_it_says_which_firmware_it_has(
+    made: Made, version: tuple[int, int, int, int] | None, said: str
+) -> None:
+    _, peer, bridge = made()
+    peer.version = version
+    with pytest.raises(BridgeError, match="not connected"):
+        bridge.firmware()
+    bridge.connect()
+    assert bridge.firmware() == f"ArduPilot {said}"
+
+
 @pytest.mark.parametrize("w", [0.0, 0.5, -0.6])
 @pytest.mark.parametrize("v", [0.0, 0.3])
 def test_a_rover_of_px4_drives_and_turns_as_fast_as_asked(made: Made, v: float, w: float) -> None:
