@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from edge_wm.clock import Clock, MonotonicClock
-from edge_wm.doctor.finding import Finding, Level, error, ok, warning
-from edge_wm.drive.real import hardware
-from edge_wm.errors import BadInput
+from edge_wm.doctor.finding import Finding, error, ok, warning
+from edge_wm.doctor.remedy import remedy_for
+from edge_wm.drive.real import I2cBuses, gyroscope, range_ring
+from edge_wm.errors import BadInput, one_line
 from edge_wm.robot import Robot
 from edge_wm.robot_sensors import RealSensors
 from edge_wm.sensors.camera import Camera
@@ -28,7 +30,7 @@ ENOUGH = 0.95
 
 
 def sensors(robot: Robot, file: Path) -> Iterator[Finding]:
-    """Yield what is found of the sensors; nothing where they are simulated.  The bridge is connected, and disarmed."""
+    """Yield what is found of the sensors; nothing where they are simulated."""
     if not isinstance(robot.sensors, RealSensors):
         return
     clock = MonotonicClock()
@@ -37,8 +39,7 @@ def sensors(robot: Robot, file: Path) -> Iterator[Finding]:
     except BadInput as why:
         seen = error("camera", str(why), "docs/sensors.md")
     yield seen
-    if seen.level is not Level.ERROR:
-        yield _chips(robot, file, clock)
+    yield chips(robot.sensors, robot.rates.tick_s, clock)
 
 
 def camera(of: Camera, robot: Robot, clock: Clock) -> Finding:
@@ -60,7 +61,7 @@ def camera(of: Camera, robot: Robot, clock: Clock) -> Finding:
         rate = (newest.sequence - first.sequence) / (now - began)
         problem = of.problem
     except (CameraError, BadInput) as why:
-        return error("camera", str(why), "is it plugged in, and used by nobody else?  docs/sensors.md")
+        return error("camera", str(why), remedy_for(str(why), "is it plugged in?  docs/sensors.md"))
     finally:
         of.close()
     wanted = 1.0 / robot.rates.tick_s
@@ -80,14 +81,34 @@ def camera(of: Camera, robot: Robot, clock: Clock) -> Finding:
     return ok("camera", said)
 
 
-def _chips(robot: Robot, file: Path, clock: Clock) -> Finding:
-    """Whether everything together gives one observation."""
-    try:
-        with hardware(robot, file, clock) as parts:
-            arrays = parts.sensors.read().arrays
-    except (BadInput, TooOld, BridgeError) as why:
-        return error("sensors", str(why), "docs/sensors.md")
-    ring = arrays["range"]
-    seen = int(np.count_nonzero(ring != NO_READING))
-    others = [f"{name} {np.round(arrays[name], 3).tolist()}" for name in ("gyro", "wheel") if name in arrays]
-    return ok("sensors", ", ".join([f"{seen} of {len(ring)} distances", *others]))
+def chips(sensors: RealSensors, tick_s: float, clock: Clock) -> Finding:
+    """Whether every chip gives a reading.  Of one that does not, the others are looked at all the same.
+
+    Args:
+        sensors: of the robot file.
+        tick_s: of the robot, seconds.
+        clock: time.
+    """
+    said, problems = [], []
+    for look in (_distances, _turning_rate):
+        try:
+            with ExitStack() as stack:
+                said += look(sensors, I2cBuses(stack), tick_s, clock)
+        except (BadInput, TooOld, BridgeError) as why:
+            problems.append(one_line(str(why)))
+    if problems:
+        # Chips on a bus that is not there all say the same.
+        complaint = "; ".join(dict.fromkeys(problems))
+        return error("sensors", complaint, remedy_for(complaint, "docs/sensors.md"))
+    return ok("sensors", ", ".join(said))
+
+
+def _distances(sensors: RealSensors, buses: I2cBuses, tick_s: float, clock: Clock) -> list[str]:
+    ring = range_ring(sensors.range, buses, tick_s, clock).newest().range_m
+    return [f"{np.count_nonzero(ring != NO_READING)} of {len(ring)} distances"]
+
+
+def _turning_rate(sensors: RealSensors, buses: I2cBuses, tick_s: float, clock: Clock) -> list[str]:
+    if sensors.imu is None:
+        return []
+    return [f"turning at {gyroscope(sensors.imu, buses, tick_s, clock).newest().yaw_rate:.3f} rad/s"]

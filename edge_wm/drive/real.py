@@ -80,21 +80,9 @@ def _assembled(
     robot: Robot, sensors: RealSensors, file: Path, clock: Clock, bridge: Bridge, stack: ExitStack
 ) -> AssembledSensors:
     """Start each sensor; ``stack`` closes what has been started, in reverse order."""
-    buses: dict[int, I2cBus] = {}
-
-    def bus(number: int) -> I2cBus:
-        if number not in buses:
-            buses[number] = LinuxBus(number)
-            stack.callback(buses[number].close)
-        return buses[number]
-
-    period_s = robot.rates.tick_s / SAMPLES_A_TICK
-    ring = _ring(sensors.range, bus(sensors.range.bus), period_s, clock)
-    stack.callback(ring.close)
-    imu = None
-    if sensors.imu is not None:
-        imu = _imu(sensors.imu, bus(sensors.imu.bus), period_s, clock)
-        stack.callback(imu.close)
+    buses = I2cBuses(stack)
+    ring = range_ring(sensors.range, buses, robot.rates.tick_s, clock)
+    imu = None if sensors.imu is None else gyroscope(sensors.imu, buses, robot.rates.tick_s, clock)
     wheels = WheelSpeeds(bridge, robot.limits.max_v, clock) if sensors.wheels else None
     camera = camera_of(sensors.camera, file.parent, clock)
     stack.callback(camera.close)
@@ -102,18 +90,40 @@ def _assembled(
     return AssembledSensors(camera, ring, sensors.range.beams, imu, wheels, clock)
 
 
-def _ring(table: Vl53l0xTable, bus: I2cBus, period_s: float, clock: Clock) -> Sampler[RingReading]:
-    """The ring of distance sensors, started."""
-    ring = RangeRing(bus, table.channels, table.reach_m, multiplexer=table.multiplexer, clock=clock)
+class I2cBuses:
+    """The buses that chips are on, each opened once.
+
+    Args:
+        stack: closes them, and the chips that are started on them.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        self._opened: dict[int, I2cBus] = {}
+
+    def __getitem__(self, number: int) -> I2cBus:
+        if number not in self._opened:
+            self._opened[number] = LinuxBus(number)
+            self.stack.callback(self._opened[number].close)
+        return self._opened[number]
+
+
+def range_ring(table: Vl53l0xTable, buses: I2cBuses, tick_s: float, clock: Clock) -> Sampler[RingReading]:
+    """The ring of distance sensors, started.  Raises BadInput or I2cError."""
+    ring = RangeRing(
+        buses[table.bus], table.channels, table.reach_m, multiplexer=table.multiplexer, clock=clock
+    )
     ring.start()
-    sampler = Sampler("range ring", ring.read, period_s, table.max_age_s, clock)
+    sampler = Sampler("range ring", ring.read, tick_s / SAMPLES_A_TICK, table.max_age_s, clock)
     sampler.start()
+    buses.stack.callback(sampler.close)
     return sampler
 
 
-def _imu(table: Mpu6050Table, bus: I2cBus, period_s: float, clock: Clock) -> Sampler[ImuSample]:
-    """The gyroscope, started and calibrated."""
-    imu = Mpu6050(bus, table.address, mounting=table.mounting, clock=clock)
+def gyroscope(table: Mpu6050Table, buses: I2cBuses, tick_s: float, clock: Clock) -> Sampler[ImuSample]:
+    """The gyroscope, started and calibrated.  Raises BadInput or I2cError."""
+    period_s = tick_s / SAMPLES_A_TICK
+    imu = Mpu6050(buses[table.bus], table.address, mounting=table.mounting, clock=clock)
     imu.calibrate()
     clock.sleep_until(clock.now() + period_s)  # until there is another sample than the last that it took
 
@@ -125,6 +135,7 @@ def _imu(table: Mpu6050Table, bus: I2cBus, period_s: float, clock: Clock) -> Sam
 
     sampler = Sampler("gyroscope", read, period_s, table.max_age_s, clock)
     sampler.start()
+    buses.stack.callback(sampler.close)
     return sampler
 
 
