@@ -36,7 +36,7 @@ from edge_wm.robot import load_robot
 def command(robot: Path | None, model: Path | None, updates: Path | None, json_file: Path | None) -> int:
     """Look at a robot before it drives: one line a check, and what mends what is wrong.  Nothing moves.
 
-    Exit code 0: all is well; 1: there is a warning or an error; 2: bad input.
+    Exit code 0: nothing is wrong; 1: there is a warning or an error, and the last line says which is the worst; 2: bad input.
     """
     from edge_wm.commands.robot_files import robot_files
     from edge_wm.doctor.examination import findings
@@ -51,6 +51,10 @@ def command(robot: Path | None, model: Path | None, updates: Path | None, json_f
         click.echo(f"{finding.check:12} {finding.level.value:8} {finding.said}")
         if finding.remedy:
             click.echo(f"{'':21} -> {finding.remedy}")
+    levels = [finding.level for finding in found]
+    worst = max(levels, key=list(Level).index)
+    counts = ", ".join(f"{levels.count(level)} {level.value}" for level in Level if level in levels)
+    click.echo(f"worst: {worst.value} ({counts})")
     if json_file is not None:
-        write_json(json_file, [finding._asdict() for finding in found])
-    return 0 if all(finding.level is Level.OK for finding in found) else 1
+        write_json(json_file, {"worst": worst, "findings": [finding._asdict() for finding in found]})
+    return 0 if worst in (Level.OK, Level.NOTE) else 1

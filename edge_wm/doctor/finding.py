@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 
 class Level(Enum):
-    """How bad it is."""
+    """How bad it is, the worst last."""
 
     OK = "ok"
+    NOTE = "note"
     WARNING = "warning"
     ERROR = "ERROR"
 
@@ -33,6 +34,11 @@ class Finding(NamedTuple):
 def ok(check: str, said: str) -> Finding:
     """Nothing has to be done."""
     return Finding(check, Level.OK, said)
+
+
+def note(check: str, said: str, remedy: str) -> Finding:
+    """Nothing is wrong: somebody chose it so, and may choose otherwise."""
+    return Finding(check, Level.NOTE, said, remedy)
 
 
 def warning(check: str, said: str, remedy: str) -> Finding:

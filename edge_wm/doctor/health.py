@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_wm.board import Board
-from edge_wm.doctor.finding import Finding, error, ok, warning
+from edge_wm.doctor.finding import Finding, error, note, ok, warning
+from edge_wm.doctor.remedy import join_group
 from edge_wm.profile.machine_state import machine_state
 
 NEAR_C = 10.0
 """So near to the temperature at which it throttles a board is warm."""
 STEADY = "performance"
+FOLLOWS_LOAD = {"ondemand", "schedutil", "conservative"}
+CHOOSES_ITSELF = {"intel_pstate", "amd-pstate-epp"}
+"""Drivers whose "powersave" follows the load too; with all others it keeps the clock at its lowest."""
+PACKAGES = {"vcgencmd": "raspi-utils"}
+"""Debian packages that programs of the board files are in."""
+MAILBOX = "dev/vcio"
+"""Through which ``vcgencmd`` asks a Raspberry Pi's firmware."""
 COOL = "a heat sink or a fan; less load"
 SUPPLY = "a stronger power supply, a shorter and thicker cable"
 
@@ -29,12 +40,10 @@ def health(board: Board, root: Path) -> Iterator[Finding]:
     """Yield what is found of what the board says of itself; nothing of what it does not say."""
     state = machine_state(board.health, root)
     yield from _temperature(state.temperature_c, board.health.throttles_at_c)
-    yield from _throttling(state.throttled, board.health.throttled)
-    if state.governor is not None and state.governor != STEADY:
-        said = f"{state.governor}: the clock follows the load, a tick late"
-        yield warning("governor", said, f"echo {STEADY} | sudo tee {board.health.governor}")
-    elif state.governor is not None:
-        yield ok("governor", STEADY)
+    if board.health.throttled is not None:
+        yield _throttling(state.throttled, board.health.throttled, root)
+    if state.governor is not None:
+        yield _governor(set(state.governor.split(", ")), str(board.health.governor), root)
 
 
 def _temperature(celsius: float | None, limit: float | None) -> Iterator[Finding]:
@@ -49,22 +58,50 @@ def _temperature(celsius: float | None, limit: float | None) -> Iterator[Finding
         yield ok("temperature", said)
 
 
-def _throttling(said: str | None, source: str | None) -> Iterator[Finding]:
+def _throttling(said: str | None, source: str, root: Path) -> Finding:
     """Bits of a Raspberry Pi's firmware, else counts of events since boot."""
-    if said is None:
-        return
     now, since_boot = [], []
-    if "get_throttled" in str(source):
-        found = re.search(r"[0-9a-f]+$", said)
-        bits = int(found[0], 16) if found else 0
+    of_firmware = "get_throttled" in source
+    told = re.search(r"(?:^|0x)([0-9a-f]+)$" if of_firmware else r"\d", said or "")
+    if said is None or told is None:
+        return warning("throttling", f"unknown: {source} says {said or 'nothing'}", _why_silent(source, root))
+    if of_firmware:
+        bits = int(told[1], 16)
         now = [words for bit, words in _FIRMWARE_BITS.items() if bits >> bit & 1]
         since_boot = [words for bit, words in _FIRMWARE_BITS.items() if bits >> bit + 16 & 1]
     elif events := sum(map(int, re.findall(r"\d+", said))):
         since_boot = [f"{events} times"]
     remedy = SUPPLY if any("voltage" in words for words in (*now, *since_boot)) else COOL
     if now:
-        yield error("throttling", f"now: {', '.join(now)}", remedy)
-    elif since_boot:
-        yield warning("throttling", f"since boot: {', '.join(since_boot)}", remedy)
-    else:
-        yield ok("throttling", "none since boot")
+        return error("throttling", f"now: {', '.join(now)}", remedy)
+    if since_boot:
+        return warning("throttling", f"since boot: {', '.join(since_boot)}", remedy)
+    return ok("throttling", "none since boot")
+
+
+def _why_silent(source: str, root: Path) -> str:
+    """What makes a source answer: a command is installed, and its user in the group of what it asks."""
+    if source.startswith("/"):
+        return f"ls -l {source}"
+    program = shlex.split(source)[0]
+    if shutil.which(program) is None:
+        return f"sudo apt install {PACKAGES.get(program, program)}"
+    if os.access(root / MAILBOX, os.R_OK | os.W_OK, effective_ids=True):
+        return f"{source}: what does it complain of?"
+    return join_group("video")
+
+
+def _governor(names: set[str], source: str, root: Path) -> Finding:
+    """What the clock does where there is little to do.  Whether a tick is in time with it, ``speed`` has measured."""
+    said, remedy = ", ".join(sorted(names)), f"echo {STEADY} | sudo tee {source}"
+    if names == {STEADY}:
+        return ok("governor", said)
+    drivers = {
+        driver.read_text().strip()
+        for file in root.glob(source.lstrip("/"))
+        if (driver := file.with_name("scaling_driver")).exists()
+    }
+    following = FOLLOWS_LOAD | ({"powersave"} if drivers and drivers <= CHOOSES_ITSELF else set())
+    if names <= following | {STEADY}:
+        return note("governor", f"{said}: the clock follows the load, a tick late", remedy)
+    return warning("governor", f"{said}: the clock may stay low", remedy)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_wm.board import Board
-from edge_wm.doctor.finding import Finding, error, ok, warning
+from edge_wm.doctor.finding import Finding, error, note, ok, warning
 from edge_wm.errors import BadInput, one_line
 from edge_wm.recognise import recognise
 from edge_wm.update.time_trust import trusted_time
@@ -179,11 +179,13 @@ def service(unit: str = "edge-wm.service") -> Finding:
             f"journalctl -u {unit} -n 50; sudo systemctl reset-failed {unit}; sudo systemctl start {unit}",
         )
     if facts.get("UnitFileState") == "disabled":
-        return warning(
+        return note(
             "service", f"{unit} is {state} and does not start at boot", f"sudo systemctl enable --now {unit}"
         )
+    if state == "inactive":  # as it has to be while somebody else has bridge and camera
+        return note("service", f"{unit} is stopped", f"sudo systemctl start {unit}")
     if state != "active":
-        return warning("service", f"{unit} is {state}", f"sudo systemctl start {unit}")
+        return warning("service", f"{unit} is {state}", f"journalctl -u {unit} -n 50")
     if facts.get("WatchdogUSec") in ("0", "infinity"):
         return warning(
             "service", f"{unit}: nobody notices if it hangs", f"set WatchdogSec: sudo systemctl edit {unit}"

@@ -93,7 +93,7 @@ def test_the_doctor_says_first_what_it_looks_at(
     install(etc, 'robot = "robot.toml"', f'[record]\nfolder = "{tmp_path}"')
     facts = tmp_path / "facts.json"
     assert cli.run(["doctor", "--json", str(facts)]) in (0, 1)
-    first, second, *others = json.loads(facts.read_text())
+    first, second, *others = json.loads(facts.read_text())["findings"]
     assert first["said"] == f"{etc}/robot.toml (as {etc}/drive.toml says)"
     assert second["said"] == str(DEFAULT_MODEL)
     assert capsys.readouterr().out.startswith(f"robot        ok       {etc}/robot.toml (as ")

@@ -66,6 +66,13 @@ def program(root: Path, machine: int, bits: int) -> None:
     file.write_bytes(header)
 
 
+def program_in(folder: Path, name: str, script: str) -> None:
+    """A program of this name that does this, in the words of ``sh``."""
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
 def having(name: str, content: str) -> Callable[[Path], None]:
     """A fault: this file says something else."""
     return lambda root: write(root, name, content)

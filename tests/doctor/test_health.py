@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge_wm.board import Board, Health
-from edge_wm.doctor.finding import Level
-from edge_wm.doctor.health import health
-from tests.doctor.machines import POLICY, good_machine, having
+from edge_wm.doctor.finding import Finding, Level, warning
+from edge_wm.doctor.health import MAILBOX, health
+from tests.doctor.machines import POLICY, good_machine, having, program_in
 
 FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
 COUNTS = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
@@ -59,6 +61,15 @@ def test_a_cool_board_at_full_clock_is_well(root: Path) -> None:
         (having(FIRMWARE, "8\n"), "throttling", Level.ERROR, "soft temperature limit", "heat sink"),
         (having(FIRMWARE, "10000\n"), "throttling", Level.WARNING, "since boot: the supply", "power"),
         (having(FIRMWARE, "20000\n"), "throttling", Level.WARNING, "since boot: the clock is capped", "fan"),
+        (having(FIRMWARE, "error=1\n"), "throttling", Level.WARNING, "says error=1", "ls -l"),
+        (having(FIRMWARE, ""), "throttling", Level.WARNING, "says nothing", "ls -l"),
+        (
+            having(f"{POLICY}/scaling_governor", "ondemand\n"),
+            "governor",
+            Level.NOTE,
+            "ondemand: the clock follows the load",
+            "echo performance | sudo tee ",
+        ),
         (
             having(f"{POLICY}/scaling_governor", "powersave\n"),
             "governor",
@@ -83,6 +94,68 @@ def test_counts_of_throttling_are_since_boot(count: str, level: Level, root: Pat
     having(COUNTS, count)(root)
     found = {finding.check: finding for finding in health(board(f"/{COUNTS}"), root)}
     assert found["throttling"].level is level
+
+
+@pytest.mark.parametrize(
+    ("driver", "level"),
+    [("intel_pstate", Level.NOTE), ("amd-pstate-epp", Level.NOTE), ("cpufreq-dt", Level.WARNING)],
+)
+def test_whose_powersave_follows_the_load_is_known_by_the_driver(
+    driver: str, level: Level, root: Path
+) -> None:
+    having(f"{POLICY}/scaling_governor", "powersave\n")(root)
+    having(f"{POLICY}/scaling_driver", f"{driver}\n")(root)
+    *_, finding = health(board(), root)
+    assert (finding.check, finding.level) == ("governor", level)
+
+
+def test_a_slow_group_of_cores_beside_a_quick_one_is_found(root: Path) -> None:
+    having("sys/devices/system/cpu/cpufreq/policy4/scaling_governor", "powersave\n")(root)
+    *_, finding = health(board(), root)
+    assert (finding.level, finding.said) == (
+        Level.WARNING,
+        "performance, powersave: the clock may stay low",
+    )
+
+
+VCGENCMD = "vcgencmd get_throttled"
+
+
+def asked(root: Path, monkeypatch: pytest.MonkeyPatch, script: str | None) -> Finding:
+    """What is found where ``vcgencmd`` does this; None: there is no such program."""
+    programs = root / "programs"
+    programs.mkdir(exist_ok=True)
+    if script is not None:
+        program_in(programs, "vcgencmd", script)
+    monkeypatch.setenv("PATH", str(programs))
+    (finding,) = (finding for finding in health(board(VCGENCMD), root) if finding.check == "throttling")
+    return finding
+
+
+def test_a_firmware_that_is_asked_by_a_command_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(root, monkeypatch, "echo throttled=0x0").level is Level.OK
+    low = asked(root, monkeypatch, "echo throttled=0x50005")
+    assert (low.level, low.remedy.split()[:3]) == (Level.ERROR, ["a", "stronger", "power"])
+
+
+NO_DEVICE = 'echo "Can\'t open device file: /dev/vcio"; exit 255'
+
+
+def test_a_firmware_that_cannot_be_asked_is_a_warning_with_the_command_that_mends_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = asked(root, monkeypatch, None)
+    assert (missing.level, missing.remedy) == (Level.WARNING, "sudo apt install raspi-utils")
+    denied = asked(root, monkeypatch, NO_DEVICE)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert denied == warning(
+        "throttling",
+        "unknown: vcgencmd get_throttled says nothing",
+        f"sudo usermod -aG video {user}, then log in again",
+    )
+    having(MAILBOX, "")(root)
+    strange = asked(root, monkeypatch, "exit 1")
+    assert (strange.level, strange.remedy.split(":")[0]) == (Level.WARNING, VCGENCMD)
 
 
 def test_what_a_board_does_not_say_is_not_made_up(tmp_path: Path) -> None:

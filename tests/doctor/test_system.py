@@ -11,7 +11,7 @@ import pytest
 
 from edge_wm.doctor.finding import Finding, Level
 from edge_wm.doctor.system import clock, disk, disk_errors, memory, python, service, system, watchdog
-from tests.doctor.machines import WATCHDOG, good_machine, having, lacking
+from tests.doctor.machines import WATCHDOG, good_machine, having, lacking, program_in
 
 NOW = 1.8e9
 
@@ -152,8 +152,9 @@ GOOD_SERVICE = {
         ({}, Level.OK, "is active", ""),
         ({"LoadState": "not-found"}, Level.OK, "not installed", ""),
         ({"ActiveState": "failed", "Result": "watchdog"}, Level.ERROR, "failed: watchdog", "journalctl"),
-        ({"ActiveState": "inactive"}, Level.WARNING, "is inactive", "systemctl start"),
-        ({"UnitFileState": "disabled"}, Level.WARNING, "does not start at boot", "enable --now"),
+        ({"ActiveState": "inactive"}, Level.NOTE, "is stopped", "systemctl start"),
+        ({"ActiveState": "activating"}, Level.WARNING, "is activating", "journalctl"),
+        ({"UnitFileState": "disabled"}, Level.NOTE, "does not start at boot", "enable --now"),
         ({"NRestarts": "4"}, Level.WARNING, "restarted 4 times", "journalctl"),
         ({"WatchdogUSec": "0"}, Level.WARNING, "nobody notices if it hangs", "WatchdogSec"),
     ],
@@ -168,9 +169,7 @@ def test_how_the_service_is(
 ) -> None:
     lines = "".join(f"{name}={value}\n" for name, value in {**GOOD_SERVICE, **changes}.items())
     (tmp_path / "said").write_text(lines)
-    systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f"#!/bin/sh\n/bin/cat {tmp_path}/said\n")
-    systemctl.chmod(0o755)
+    program_in(tmp_path, "systemctl", f"/bin/cat {tmp_path}/said")
     monkeypatch.setenv("PATH", str(tmp_path))
     finding = service()
     assert finding.level is level
