@@ -105,8 +105,8 @@ def command(
     if made.system.label:
         click.echo("put it into the board: its first boot installs edge-wm, and takes some minutes")
     else:
-        click.echo(f"put it into the board, answer {made.system.name}'s questions, and run there:")
-        click.echo("  sudo boards/install/install.sh")
+        click.echo(f"put it into the board, answer {made.system.name}'s questions there, and then run here:")
+        click.echo("  boards/install/to-board.sh USER@HOST --robot FILE")
     return 0
 
 

@@ -89,7 +89,7 @@ def card_image(
         elif payload != Payload() or answers != Answers():
             raise BadInput(
                 f"{system.name} has no cloud-init, so nothing can be given to its first boot: name board, image and"
-                " device only, and run boards/install/install.sh there"
+                " device only, and run boards/install/to-board.sh afterwards"
             )
         yield CardImage(image, head, head.stat().st_size, system, size, compared, board)
 

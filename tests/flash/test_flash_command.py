@@ -130,7 +130,7 @@ def test_a_packed_image_gives_the_same_card_as_the_raw_one(
 
     assert ran.code == 0, ran.errors
     assert card.read_bytes() == (images / "jetpack.img").read_bytes()
-    assert "checksum  as published" in ran.out and "sudo boards/install/install.sh" in ran.out
+    assert "checksum  as published" in ran.out and "boards/install/to-board.sh USER@HOST" in ran.out
 
 
 def test_a_real_disk_is_written_after_its_name_was_typed(
