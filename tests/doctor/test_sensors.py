@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -20,7 +18,7 @@ from edge_wm.doctor import sensors as module
 from edge_wm.doctor.finding import Finding, Level, ok
 from edge_wm.doctor.sensors import camera, chips, sensors
 from edge_wm.drive import real
-from edge_wm.robot import load_robot
+from edge_wm.robot import Robot, load_robot
 from edge_wm.robot_sensors import FilesTable, Mpu6050Table, RealSensors, Vl53l0xTable
 from edge_wm.sensors.camera import Camera
 from edge_wm.sensors.cameras import camera_of
@@ -28,96 +26,89 @@ from edge_wm.sensors.frame import CameraError, Frame
 from edge_wm.sensors.picture import Layout, Picture
 from firmware_bridge.i2c import I2cError
 from tests.sensors.chips import Bus, FakeMpu6050, FakeVl53l0x, Tca9548a
-from tests.sensors.fake_source import HEIGHT, WIDTH, FakeSource
+from tests.sensors.fake_source import HEIGHT, WIDTH, FakeSource, picture_of
 
 ROBOT = load_robot()
-LOOK_S = 0.6
+LOOK_S = 2.0
 
 
-@contextmanager
-def giving(source: FakeSource, every_s: float, age_s: float = 0.0) -> Iterator[None]:
-    """Frames of noise, captured so long ago, until the block ends or nobody takes them."""
-    ending = threading.Event()
+class Paced(FakeSource):
+    """A camera that gives frames by itself.
 
-    def give() -> None:
-        while not ending.wait(every_s):
-            try:
-                source.give(source.image(), time.monotonic() - age_s)
-            except AssertionError:
-                return
+    Args:
+        every_s: from one to the next.
+        age_s: of a frame when it is given.
+        later: what it sees from a quarter of the look on; noise until then, and without it.
+    """
 
-    thread = threading.Thread(target=give, daemon=True)
-    thread.start()
-    yield
-    ending.set()
+    def __init__(
+        self, every_s: float = 0.02, age_s: float = 0.0, later: Callable[[], np.ndarray] | None = None
+    ) -> None:
+        super().__init__()
+        self._every_s, self._age_s = every_s, age_s
+        self._later, self._moment = later, time.monotonic() + LOOK_S / 4
+
+    def newest(self, wait_s: float) -> Frame:
+        time.sleep(self._every_s)
+        now = time.monotonic()
+        seen = self._later if self._later is not None and now > self._moment else self.image
+        return Frame(now - self._age_s, picture_of(seen()))
 
 
-def examined(source: FakeSource, monkeypatch: pytest.MonkeyPatch, look_s: float = LOOK_S) -> Finding:
-    monkeypatch.setattr(module, "LOOK_S", look_s)
+@pytest.fixture(autouse=True)
+def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", LOOK_S)
+
+
+def examined(source: FakeSource, robot: Robot = ROBOT) -> Finding:
     clock = MonotonicClock()
-    return camera(Camera(source, WIDTH, HEIGHT, clock), ROBOT, clock)
+    return camera(Camera(source, WIDTH, HEIGHT, clock), robot, clock)
 
 
-def test_a_camera_that_is_quick_enough_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = FakeSource()
-    with giving(source, 0.02):
-        finding = examined(source, monkeypatch, look_s=3.0)  # a machine may stand still for a moment
+def test_a_camera_that_is_quick_enough_is_well() -> None:
+    source = Paced()
+    patient = msgspec.structs.replace(ROBOT.supervisor, max_frame_age_s=5.0)  # this machine may stand still
+    finding = examined(source, msgspec.structs.replace(ROBOT, supervisor=patient))
     assert finding.level is Level.OK, finding.said
     assert "the robot ticks 10 times" in finding.said
     assert source.closed >= 1, "it lets go of the camera"
 
 
-def test_a_camera_that_is_not_there_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_is_not_there_is_found() -> None:
     source = FakeSource()
     source.plugged = False
-    finding = examined(source, monkeypatch)
+    finding = examined(source)
     assert finding.level is Level.ERROR
     assert "plugged in" in finding.remedy
 
 
-def test_a_camera_that_is_too_slow_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = FakeSource()
-    with giving(source, 0.19):
-        finding = examined(source, monkeypatch)
+def test_a_camera_that_is_too_slow_is_found() -> None:
+    finding = examined(Paced(every_s=0.19))
     assert finding.level is not Level.OK
     assert finding.remedy
 
 
-def test_a_camera_that_sees_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = FakeSource()
-    noise = source.image
-    with giving(source, 0.02):
-        monkeypatch.setattr(source, "image", later(source, lambda: noise(0, 5)))
-        finding = examined(source, monkeypatch, look_s=2.0)
+def test_a_camera_that_sees_nothing_is_found() -> None:
+    noise = FakeSource()
+    finding = examined(Paced(later=lambda: noise.image(0, 5)))
     assert finding.level is Level.ERROR
     assert "sees nothing" in finding.said
     assert "look at what it sees" in finding.remedy
 
 
-def test_a_camera_that_is_frozen_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = FakeSource()
-    last = source.image()
-    with giving(source, 0.02):
-        monkeypatch.setattr(source, "image", later(source, lambda: last))
-        finding = examined(source, monkeypatch, look_s=2.0)
+def test_a_camera_that_is_frozen_is_found() -> None:
+    last = FakeSource().image()
+    finding = examined(Paced(later=lambda: last))
     assert finding.level is Level.ERROR
     assert "it is frozen" in finding.said
 
 
-def test_a_camera_whose_frames_are_too_old_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_whose_frames_are_too_old_is_found() -> None:
     """As behind a long queue: there are enough of them, and each is good."""
-    source = FakeSource()
-    with giving(source, 0.02, age_s=2.0 * ROBOT.supervisor.max_frame_age_s):
-        finding = examined(source, monkeypatch)
+    finding = examined(Paced(age_s=2.0 * ROBOT.supervisor.max_frame_age_s))
     assert finding.level is Level.ERROR
     assert "the oldest " in finding.said
     assert "the supervisor would stop the robot" in finding.remedy
-
-
-def later(source: FakeSource, images: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
-    """Noise, and these from a moment on that lies within the look, which lasts long enough: the source takes its time."""
-    noise, moment = source.image, time.monotonic() + 0.25
-    return lambda: images() if time.monotonic() > moment else noise()
 
 
 @pytest.mark.parametrize("pip", [True, False])
@@ -163,7 +154,7 @@ def test_a_camera_that_is_another_program_s_has_the_command_that_ends_that(
 ) -> None:
     source = FakeSource()
     monkeypatch.setattr(source, "open", refuses)
-    assert examined(source, monkeypatch).remedy.startswith("sudo systemctl stop edge-wm")
+    assert examined(source).remedy.startswith("sudo systemctl stop edge-wm")
 
 
 def refuses() -> None:
