@@ -39,13 +39,14 @@ class ServiceProcess:
         self._notify.bind(str(path))
         environment = os.environ | {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
         command = [sys.executable, "-c", f"{before}\n{EDGE_WM}", "serve"]
-        self.process = subprocess.Popen(
-            [*command, "--config", str(folder / "drive.toml"), *words],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self._journal = folder / "journal"  # a pipe that nobody reads would fill up, and stop it
+        with self._journal.open("w") as journal:
+            self.process = subprocess.Popen(
+                [*command, "--config", str(folder / "drive.toml"), *words],
+                env=environment,
+                stdout=journal,
+                stderr=subprocess.STDOUT,
+            )
 
     def hear(self, seconds: float) -> None:
         """Take what it tells for a while."""
@@ -61,7 +62,7 @@ class ServiceProcess:
                 if moment > since and told.startswith(message):
                     return moment
             self._take(0.1)
-            assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
+            assert self.process.poll() is None, self._journal.read_text()
         raise AssertionError(f"{message} was never told: {self.told}")
 
     def wait_until(self, state: str) -> Now:
@@ -92,13 +93,13 @@ class ServiceProcess:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end: exit code, and what it said."""
-        said, _ = self.process.communicate(timeout=START_S)
+        code = self.process.wait(START_S)
         self._take(0.0)
-        return self.process.returncode, said
+        return code, self._journal.read_text()
 
     def close(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
         self._notify.close()
 
     def _take(self, timeout_s: float) -> None:

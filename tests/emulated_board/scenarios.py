@@ -90,6 +90,11 @@ def restarts(board: Board) -> int:
     return int(board.properties(UNIT, "NRestarts")["NRestarts"])
 
 
+def last_fed(board: Board) -> int:
+    """When the service's watchdog was fed last, in microseconds since the boot."""
+    return int(board.properties(UNIT, "WatchdogTimestampMonotonic")["WatchdogTimestampMonotonic"])
+
+
 def status(board: Board) -> dict[str, object]:
     """What it answers at its socket."""
     answer: dict[str, object] = json.loads(board.do(f"{PYTHON} -c {shlex.quote(ASK)}"))
@@ -173,14 +178,10 @@ def a_cold_boot_has_its_price(board: Board, figures: Figures) -> None:
 
 def the_watchdog_is_fed(board: Board, figures: Figures) -> None:
     """While it drives, and by the loop itself."""
-    first = int(board.properties(UNIT, "WatchdogTimestampMonotonic")["WatchdogTimestampMonotonic"])
-    until(
-        "watchdog fed",
-        lambda: (
-            int(board.properties(UNIT, "WatchdogTimestampMonotonic")["WatchdogTimestampMonotonic"]) > first
-        ),
-        WATCHDOG_S,
-    )
+    before, first = restarts(board), last_fed(board)
+    until("driving", lambda: ticks(board) > 0, READY_S)
+    until("watchdog fed", lambda: last_fed(board) > first, READY_S)
+    must(restarts(board) == before, f"it was restarted meanwhile: {journal(board)}")
 
 
 def it_drives(board: Board, figures: Figures) -> None:
