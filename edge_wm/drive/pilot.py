@@ -139,7 +139,9 @@ class Pilot:
         self.robot = robot
         self._clock, self._seed, self._asked = clock, seed, execution
         self._supervisor = Supervisor(SupervisorConfig.from_robot(robot), robot.rates.tick_s)
-        self._driven_by = prepared(robot, load_bundle(bundle), clock, execution=execution, seed=seed)
+        self._driven_by = prepared(
+            robot, load_bundle(bundle, whole=False), clock, execution=execution, seed=seed
+        )
         self._driving = False
 
     @property
@@ -172,7 +174,9 @@ class Pilot:
             BadInput: the bundle cannot be used, or not by this robot; the pilot drives on by the model it has.
         """
         self._refuse_while_driving()
-        other = prepared(self.robot, load_bundle(bundle), self._clock, execution=self._asked, seed=self._seed)
+        other = prepared(
+            self.robot, load_bundle(bundle, whole=False), self._clock, execution=self._asked, seed=self._seed
+        )
         other.rehearse(self._clock)
         return other
 

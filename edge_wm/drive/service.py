@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_wm.clock import Clock, MonotonicClock, SimulatedClock
 from edge_wm.control.loop import Outcome, Tick
 from edge_wm.control.realtime import RealtimeSetup
 from edge_wm.drive.errands import Errand, Errands, errands_of
 from edge_wm.drive.kept_runs import prune
-from edge_wm.drive.model_changes import ModelChanges, pilot_by_updates
 from edge_wm.drive.pilot import Pilot
 from edge_wm.drive.requests import Accepted, Client, Ended, Go, Now, Refused, Request, RequestSocket, Status
 from edge_wm.drive.service_file import Mission, ServiceFile, load_service_file
@@ -33,7 +32,9 @@ from edge_wm.record.run_folder import create_run_folder
 from edge_wm.record.tick_record import GoalResult, GoalStart
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
 from edge_wm.stop_signals import interrupted_by_stop_signals
-from edge_wm.update.config import folders_of, load_config
+
+if TYPE_CHECKING:
+    from edge_wm.drive.model_changes import ModelChanges
 
 DEFAULT_MODEL = shipped("models", "rooms-student")
 LISTEN_S = 0.25
@@ -440,6 +441,10 @@ def _pilot(
         pilot.rehearse()
         yield pilot, None
         return
+    # A robot without updates starts sooner without them.
+    from edge_wm.drive.model_changes import pilot_by_updates
+    from edge_wm.update.config import folders_of, load_config
+
     updates = file.parent / config.updates
     told = load_config(updates)
     with pilot_by_updates(folders_of(told, updates), robot, clock, told.shadow, told.trial, say) as both:

@@ -123,7 +123,7 @@ def _fail(store: Store, tried: Installed, reason: str, notes: list[str]) -> None
 
 
 def _load(bundle: Path, installed: Installed, load: Callable[[Path], Model]) -> Model:
-    found = load_bundle(bundle, roles=(), golden=False).sha256
+    found = load_bundle(bundle, roles=(), golden=False, whole=False).sha256
     if found != installed.model:
         raise BadInput(f"{bundle}: holds model {found[:12]}")
     return load(bundle)

@@ -51,6 +51,18 @@ def test_a_sound_bundle_loads(bundle_dir: Path) -> None:
     assert bundle.graphs["imagine.fp32.onnx"].operators["Add"] == 2
 
 
+def test_of_a_bundle_that_is_not_loaded_as_a_whole_the_guard_looks_at_what_is_read(bundle_dir: Path) -> None:
+    replace_file(bundle_dir, "imagine.fp32.onnx", b"no graph")
+    assert "imagine.fp32.onnx" in refusal(bundle_dir)  # as a whole it is refused at once
+    bundle = load_bundle(bundle_dir, whole=False)
+    assert bundle.graphs == {}
+    assert bundle.read("observe.fp32.onnx") == files()["observe.fp32.onnx"]
+    assert bundle.graphs.keys() == {"observe.fp32.onnx"}
+    for _ in range(2):
+        with pytest.raises(BadInput, match=r"imagine\.fp32\.onnx"):
+            bundle.read("imagine.fp32.onnx")
+
+
 def test_the_bytes_that_were_hashed_are_kept(bundle_dir: Path) -> None:
     bundle = load_bundle(bundle_dir)
     (bundle_dir / "observe.fp32.onnx").write_bytes(b"changed after loading")

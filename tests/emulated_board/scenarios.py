@@ -156,22 +156,24 @@ def is_ready_after_boot(board: Board, figures: Figures) -> None:
 
 
 def a_cold_boot_has_its_price(board: Board, figures: Figures) -> None:
-    """CPU time of the emulator from reset to ready, and of the same boot without the service.
+    """CPU time of the emulator from reset until the board has booted and the service is ready, and of the same boot without it.
 
-    It is the emulator's because a second of the board's own clock is worth less the more this machine has to do.
+    It is the emulator's because a second of the board's own clock is worth less the more this machine has to do.  The service
+    rests when it is ready: what a drive costs is no part of the start.
     """
     spent = {}
+    board.do("mv /etc/edge-wm/drive.toml /etc/edge-wm/mission.toml; : > /etc/edge-wm/drive.toml")
     for name, verb in (("system", "disable"), ("ready", "enable")):
         board.do(f"systemctl {verb} {UNIT}; sync")
         before = board.host_cpu_s
         board.reset()
+        board.run("systemctl is-system-running --wait", READY_S)
         if name == "ready":
             wait_until_ready(board)
-        else:
-            board.run("systemctl is-system-running --wait", READY_S)
         spent[name] = board.host_cpu_s - before
-    figures.values["boot_cpu_s"] = spent["system"]
+    board.do(f"mv /etc/edge-wm/mission.toml /etc/edge-wm/drive.toml; systemctl restart {UNIT}", READY_S)
     beyond = spent["ready"] - spent["system"]
+    figures.values["boot_cpu_s"] = spent["system"]
     figures.values["ready_beyond_boot_cpu_s"] = beyond
     must(beyond < START_CPU_S, f"ready costs {beyond:.1f} s of CPU beyond the system's own boot")
 
