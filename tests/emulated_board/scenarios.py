@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from edge_wm.paths import shipped
 from tests.emulated_board.episode import WORDS, divergence, driven_here, ticks_of
 from tests.emulated_board.fleet import WORLD, Fleet
-from tests.emulated_board.installed import DROP_IN, WATCHDOG_S
+from tests.emulated_board.installed import DROP_IN
 from tests.emulated_board.machine import Board, BoardError
 
 UNIT = "edge-wm"
+DROP_IN_OF_ONE = f"/run/systemd/system/{UNIT}.service.d/one-scenario.conf"
 CTL, PYTHON = "/opt/edge-wm/venv/bin/edge-wm", "python3"
 ASK = """
 import socket
@@ -32,6 +33,8 @@ MISSION = f"[mission]\nworlds = [{WORLD}]\nrepeat = true\nrest_s = 0.0\n\n[recor
 WATCHDOG = shipped("boards", "install", "watchdog.conf")
 WATCHDOG_STATE = "/sys/class/watchdog/watchdog0/state"
 HANGS_S = 60.0
+WATCHDOG_S = 60
+"""Of the service, where it is to be seen that it bites."""
 READY_S, GOAL_S, UPDATE_S = 600.0, 1200.0, 3600.0
 START_CPU_S = 20.0
 """From reset to a service that is ready, beyond the same boot without it."""
@@ -138,9 +141,7 @@ def journal(board: Board) -> str:
 def prepare(board: Board) -> None:
     """Simulated time, and a mission without end."""
     board.do(f"mkdir -p /etc/systemd/system/{UNIT}.service.d")
-    board.do(
-        f"cat > /etc/systemd/system/{UNIT}.service.d/emulated.conf <<'END'\n{DROP_IN.format(watchdog_s=WATCHDOG_S)}END"
-    )
+    board.do(f"cat > /etc/systemd/system/{UNIT}.service.d/emulated.conf <<'END'\n{DROP_IN}END")
     board.do(f"cat > /etc/edge-wm/drive.toml <<'END'\n{MISSION}END")
     board.do(f"systemctl daemon-reload; systemctl restart {UNIT}", READY_S)
 
@@ -201,6 +202,7 @@ def killed_it_comes_back(board: Board, figures: Figures) -> None:
 
 def hung_it_is_restarted(board: Board, figures: Figures) -> None:
     """Stopped, it feeds nothing: the watchdog ends it."""
+    watch(board, WATCHDOG_S)
     before = restarts(board)
     board.do(f"systemctl kill --kill-whom=main --signal=STOP {UNIT}")
     took = until(
@@ -208,20 +210,33 @@ def hung_it_is_restarted(board: Board, figures: Figures) -> None:
     )
     must("watchdog" in board.do(f"journalctl -u {UNIT} -o cat -n 200").lower(), "it was not the watchdog")
     figures.values["hang_to_ready_s"] = took
+    as_before(board)
     drives_on(board)
 
 
 def without_a_watchdog_it_stays_hung(board: Board, figures: Figures) -> None:
     """The negative control: nothing else would restart it."""
-    drop_in = f"/run/systemd/system/{UNIT}.service.d/unwatched.conf"
-    board.do(f"mkdir -p $(dirname {drop_in}); printf '[Service]\\nWatchdogSec=0\\n' > {drop_in}")
-    board.do(f"systemctl daemon-reload; systemctl restart {UNIT}", READY_S)
+    watch(board, 0)
     before = restarts(board)
     board.do(f"systemctl kill --kill-whom=main --signal=STOP {UNIT}")
     time.sleep(1.5 * WATCHDOG_S)
     must(restarts(board) == before, "it was restarted without a watchdog: by whom?")
-    board.do(f"rm {drop_in}; systemctl daemon-reload; systemctl kill --signal=KILL {UNIT}")
+    board.do(f"systemctl kill --signal=KILL {UNIT}")
     until("restarted", lambda: restarts(board) == before + 1 and is_ready(board), READY_S)
+    as_before(board)
+
+
+def watch(board: Board, seconds: int) -> None:
+    """Start it again with another watchdog; 0 for none."""
+    board.do(
+        f"mkdir -p $(dirname {DROP_IN_OF_ONE}); printf '[Service]\\nWatchdogSec={seconds}\\n' > {DROP_IN_OF_ONE}"
+    )
+    board.do(f"systemctl daemon-reload; systemctl restart {UNIT}", READY_S)
+
+
+def as_before(board: Board) -> None:
+    """With the watchdog that all scenarios have."""
+    board.do(f"rm {DROP_IN_OF_ONE}; systemctl daemon-reload; systemctl restart {UNIT}", READY_S)
 
 
 def a_full_disk_does_not_stop_it(board: Board, figures: Figures) -> None:
