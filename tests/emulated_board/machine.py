@@ -22,6 +22,8 @@ from tests.emulated_board.image import INITRD, KERNEL, QEMU
 BOOT_S = 900.0
 """For the agent to answer, which takes half a minute where nothing else runs."""
 COMMAND_S = 300.0
+ANSWER_S = 300.0
+"""To take note of a command, or to say whether it still runs."""
 POLL_S = 0.1
 HOST = "10.0.2.2"
 """This machine's 127.0.0.1, as the board sees it."""
@@ -62,7 +64,7 @@ class Line:
         """Safe to call twice."""
         self._socket.close()
 
-    def ask(self, command: str, arguments: dict[str, Any] | None = None, timeout_s: float = 60.0) -> Any:
+    def ask(self, command: str, arguments: dict[str, Any] | None = None, timeout_s: float = ANSWER_S) -> Any:
         """What it returns.  Raises BoardError if it refuses, or has no answer in time."""
         asked: dict[str, Any] = {"execute": command}
         if arguments is not None:
