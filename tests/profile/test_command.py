@@ -86,7 +86,7 @@ def test_a_simulated_robot_cannot_be_measured_on_the_robot(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_profile(bundle, "--on-robot") == 2
-    assert "sensors.kind: they are simulated" in capsys.readouterr().err
+    assert "sensors.kind: a robot that is there has 'real' ones" in capsys.readouterr().err
 
 
 @pytest.fixture
