@@ -94,11 +94,11 @@ def test_colours_and_time_are_those_of_the_frame(opened: Callable[..., Gstreamer
 def test_who_comes_late_gets_the_newest_frame(opened: Callable[..., GstreamerCamera]) -> None:
     source = opened(NOISE, 64, 48)
     last = a_frame(source)
-    time.sleep(1.0)
+    time.sleep(3.0)
     frames = [a_frame(source) for _ in range(4)]
     times = [last.time, *(frame.time for frame in frames)]
     assert (np.diff(times) > 0.0).all()
-    assert time.monotonic() - times[-1] < 0.3
+    assert time.monotonic() - times[-1] < 1.5  # of a queue it would be one of three seconds ago
 
 
 @real
