@@ -65,12 +65,18 @@ root=${root%/}
 
 # --- doing, or saying what would be done -------------------------------------------------------------------------------
 
-# In the tree that is installed into.
+# In the tree that is installed into.  Programs there find /proc, which ONNX Runtime for Python 3.10 cannot do without; nobody else
+# sees it mounted, and it goes with them.  A container that may not mount does without.
 inside() {
-  if [[ -n $root ]]; then
-    chroot "$root" env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+  local words=(env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive)
+  [[ -z $root ]] || words+=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root)
+  if [[ -z $root ]]; then
+    "${words[@]}" "$@"
+  elif unshare --mount true 2>/dev/null; then
+    # shellcheck disable=SC2016 # of the inner shell
+    unshare --mount sh -c 'mount --bind /proc "$0/proc" 2>/dev/null; exec chroot "$0" "$@"' "$root" "${words[@]}" "$@"
   else
-    env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+    chroot "$root" "${words[@]}" "$@"
   fi
 }
 
@@ -318,6 +324,7 @@ install_model() {
       chmod -R u=rwX,go=rX "$root$models"
       said=$(inside "$venv/bin/python" -I -B -m edge_wm.install_model "$models/unfinished" "$drives") || {
         rm -rf "$root$models/unfinished"
+        said=${said:-its check crashed, for the reason above}
         fail "$model: ${said//$models\/unfinished/$model}; it is not used, and what drove before drives on"
       }
       mv -T "$root$models/unfinished" "$root$models/$name"

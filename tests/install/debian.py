@@ -1,16 +1,53 @@
-"""A plain Debian in a folder, as it is on a board before anything is installed; needs root, debootstrap and a mirror."""
+"""A plain Debian in a folder, as it is on a board before anything is installed; needs root, debootstrap and a mirror.
+
+Debian 12, or what ``EDGE_WM_SUITE`` names: ``EDGE_WM_SUITE=trixie pytest tests/install/test_install.py``.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
+
+@dataclass(frozen=True)
+class Suite:
+    """A release of a system.
+
+    Attributes:
+        name: by which its mirror has it.
+        python: that it has.
+        mirror, components: where its packages are.
+        keyring: that they are signed by, and the Debian package that has it.
+    """
+
+    name: str
+    python: str
+    mirror: str = "http://deb.debian.org/debian"
+    components: str = "main"
+    keyring: tuple[Path, str] = (
+        Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        "debian-archive-keyring",
+    )
+
+
+SUITES = (
+    Suite("bookworm", "3.11"),
+    Suite("trixie", "3.13"),
+    Suite(
+        "jammy",  # of which JetPack 6 is made
+        "3.10",
+        mirror="http://archive.ubuntu.com/ubuntu",
+        components="main,universe",
+        keyring=(Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"), "ubuntu-keyring"),
+    ),
+)
+SUITE = next(suite for suite in SUITES if suite.name == os.environ.get("EDGE_WM_SUITE", "bookworm"))
 REPOSITORY = Path(__file__).resolve().parents[2]
-SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 PACKAGES = "python3,python3-venv,ca-certificates,systemd,udev"
-PRISTINE = REPOSITORY / "build" / "install-root" / SUITE
+PRISTINE = REPOSITORY / "build" / "install-root" / SUITE.name
 PARTS = (
     "boards",
     "edge_wm",
@@ -33,6 +70,9 @@ def why_not() -> str | None:
         return "a Debian tree is made by root"
     if shutil.which("debootstrap") is None:
         return "no debootstrap: run  apt install debootstrap"
+    keyring, package = SUITE.keyring
+    if not keyring.is_file():
+        return f"no keys of {SUITE.name}: run  apt install {package}"
     return None
 
 
@@ -41,8 +81,11 @@ def pristine() -> Path:
     if not (PRISTINE / "made").is_file():
         shutil.rmtree(PRISTINE, ignore_errors=True)
         PRISTINE.mkdir(parents=True)
-        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(PRISTINE), MIRROR]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        words = [f"--include={PACKAGES}", f"--components={SUITE.components}", f"--keyring={SUITE.keyring[0]}"]
+        where = [SUITE.name, str(PRISTINE), SUITE.mirror]
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", *words, *where], check=True, stdout=subprocess.DEVNULL
+        )
         shutil.rmtree(PRISTINE / "var/cache/apt/archives")
         (PRISTINE / "made").touch()
     return PRISTINE

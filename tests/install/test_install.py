@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.install.debian import REPOSITORY, clone_to, copy_to, tree, why_not
+from tests.install.debian import REPOSITORY, SUITE, SUITES, clone_to, copy_to, tree, why_not
 from tests.tiny_model import read_manifest, write_manifest
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(600 if SUITE is SUITES[0] else 3600),  # another one is debootstrapped first
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
 ]
 
@@ -110,11 +110,8 @@ def test_everything_is_where_it_belongs_and_works_as_the_user_that_drives(root: 
 
 
 def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(root: Path) -> None:
-    done = subprocess.run(
-        ["chroot", root, "systemd-analyze", "verify", *UNITS], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    for unit in UNITS[:2]:
+    assert complaints(root, *UNITS) == []
+    for unit in UNITS[:2] if SUITE.name != "jammy" else ():  # systemd 249 cannot do it without running
         done = subprocess.run(
             ["chroot", root, "systemd-analyze", "security", "--offline=true", "--threshold=25", unit],
             capture_output=True,
@@ -127,11 +124,17 @@ def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(root: Pat
         .read_text()
         .replace("Restart=on-failure", "Restart=often")
     )
-    done = subprocess.run(
-        ["chroot", root, "systemd-analyze", "verify", "broken.service"], capture_output=True, text=True
-    )
+    (complaint,) = complaints(root, "broken.service")
     broken.unlink()
-    assert "restart specifier" in done.stderr
+    assert "Failed to parse" in complaint and "often" in complaint
+
+
+def complaints(root: Path, *units: str) -> list[str]:
+    """What systemd says of units of ours; of others of the system it may have to say something, too."""
+    command = ["chroot", root, "systemd-analyze", "verify", *units]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    return [line for line in done.stderr.splitlines() if any(unit in line for unit in units)]
 
 
 def unit(root: Path, name: str) -> str:
@@ -148,8 +151,7 @@ def test_the_timer_looks_as_often_as_the_update_file_says(clone: Path, root: Pat
     changed = unit(root, "edge-wm-update.timer").splitlines()
     assert {"OnUnitInactiveSec=9000s", "RandomizedDelaySec=1500s", "OnBootSec=3min"} <= set(changed)
     assert len(changed) == len(shipped.splitlines())
-    verify = ["chroot", root, "systemd-analyze", "verify", "edge-wm-update.timer"]
-    assert subprocess.run(verify, capture_output=True, check=False).stderr == b""
+    assert complaints(root, "edge-wm-update.timer") == []
     assert install(clone, root).stdout.endswith("nothing changed\n")
     updates.write_text('url = "https://example.org/"\nevery_h = 0.001\n')
     install(clone, root)
@@ -326,7 +328,7 @@ def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
         "--board",
         BOARD,
         "--python",
-        "3.11",
+        SUITE.python,
     ]
     subprocess.run([*maker, "--to", str(bundle)], check=True, cwd=REPOSITORY)
     root = copy_to(tmp_path / "board")
