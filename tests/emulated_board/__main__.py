@@ -21,7 +21,7 @@ from benchmarks.timing import record
 from tests.emulated_board.image import missing_on_host
 from tests.emulated_board.installed import INSTALLED, copy, make_installed, switched_on
 from tests.emulated_board.machine import BoardError
-from tests.emulated_board.scenarios import LONG, QUICK, Failed, Figures, Scenario, prepare
+from tests.emulated_board.scenarios import LONG, QUICK, Failed, Figures, Scenario, prepare, wait_until_ready
 
 
 def run_scenarios(scenarios: Sequence[Scenario]) -> tuple[Figures, dict[str, str]]:
@@ -45,6 +45,9 @@ def run_scenarios(scenarios: Sequence[Scenario]) -> tuple[Figures, dict[str, str
                     failed[name] = str(why)
                 verdict = f"FAIL: {failed[name]}" if name in failed else "ok"
                 print(f"{name}: {verdict} ({time.monotonic() - began:.0f} s)", flush=True)
+                if name in failed:
+                    board.reset()
+                    wait_until_ready(board)
     return figures, failed
 
 
@@ -76,7 +79,7 @@ def main() -> int:
     scenarios = QUICK if quick else LONG
     try:
         figures, failed = run_scenarios(scenarios)
-    except BoardError as error:
+    except (Failed, BoardError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not quick:

@@ -196,11 +196,16 @@ class Board:
             said = self.console.read_text(errors="replace")[-500:] if self.console.is_file() else ""
             raise BoardError(f"the board does not boot: {why}: {said}") from why
 
-    def run(self, command: str, timeout_s: float = COMMAND_S) -> Done:
-        """Run a shell's command as root.  Raises BoardError if it has not ended in time."""
+    def begin(self, command: str) -> int:
+        """Have a shell's command run as root, whose end the board may not live to tell; the agent's number for it."""
         assert self._agent is not None
         arguments = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True}
-        pid = self._agent.ask("guest-exec", arguments)["pid"]
+        return int(self._agent.ask("guest-exec", arguments)["pid"])
+
+    def run(self, command: str, timeout_s: float = COMMAND_S) -> Done:
+        """Run a shell's command as root.  Raises BoardError if it has not ended in time."""
+        pid = self.begin(command)
+        assert self._agent is not None
         deadline = time.monotonic() + timeout_s
         while not (status := self._agent.ask("guest-exec-status", {"pid": pid}))["exited"]:
             if time.monotonic() > deadline:

@@ -87,7 +87,7 @@ def test_a_scenario_that_does_not_hold_is_a_failure_and_the_others_are_done_all_
             pass
 
         def reset(self) -> None:
-            pass
+            done.append("reset")
 
     done: list[str] = []
 
@@ -100,8 +100,9 @@ def test_a_scenario_that_does_not_hold_is_a_failure_and_the_others_are_done_all_
     monkeypatch.setattr(emulated_board, "copy", lambda disk, to: None)
     monkeypatch.setattr(emulated_board, "switched_on", lambda disk: SwitchedOn())
     monkeypatch.setattr(emulated_board, "prepare", lambda board: None)
+    monkeypatch.setattr(emulated_board, "wait_until_ready", lambda board: None)
     _, failed = emulated_board.run_scenarios((breaks, holds))
-    assert (failed, done) == ({"breaks": "no"}, ["holds"])
+    assert (failed, done) == ({"breaks": "no"}, ["reset", "reset", "holds"])
 
 
 def test_what_never_comes_is_a_failure() -> None:
