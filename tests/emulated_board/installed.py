@@ -21,7 +21,7 @@ from tests.emulated_board.machine import Board, BoardError
 BOARD, PYTHON = "generic-aarch64", "3.11"
 INSTALLED = CACHE / "board.img"
 BUNDLE = CACHE / "bundle"
-SOURCES = ("boards", "edge_wm", "firmware_bridge", "models", "requirements", "pyproject.toml")
+SOURCES = ("boards", "edge_wm", "export", "firmware_bridge", "models", "requirements", "pyproject.toml")
 INSTALL_S = 2400.0
 FINISHED = "/var/lib/edge-wm-first-boot/finished"
 

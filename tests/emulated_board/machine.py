@@ -196,6 +196,16 @@ class Board:
             said = self.console.read_text(errors="replace")[-500:] if self.console.is_file() else ""
             raise BoardError(f"the board does not boot: {why}: {said}") from why
 
+    def resets(self, timeout_s: float) -> bool:
+        """Whether it is reset within some time, by whatever."""
+        assert self._qmp is not None
+        deadline = time.monotonic() + timeout_s
+        with suppress(BoardError):
+            while self._qmp.next(deadline).get("event") != "RESET":
+                pass
+            return True
+        return False
+
     def begin(self, command: str) -> int:
         """Have a shell's command run as root, whose end the board may not live to tell; the agent's number for it."""
         assert self._agent is not None

@@ -75,34 +75,47 @@ def test_a_command_that_fails_on_the_board_is_an_error_and_says_why(
             board.do("false")
 
 
-@pytest.mark.parametrize("raised", [Failed("no"), BoardError("no")])
-def test_a_scenario_that_does_not_hold_is_a_failure_and_the_others_are_done_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception
+@pytest.mark.parametrize("raised", [Failed("no"), BoardError("no"), AssertionError("no")])
+def test_a_scenario_that_fails_is_told_and_the_next_one_gets_another_board(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception
 ) -> None:
-    class SwitchedOn:
-        def __enter__(self) -> SwitchedOn:
-            return self
+    boards: list[object] = []
+    done: list[tuple[str, int]] = []
 
-        def __exit__(self, *exception: object) -> None:
-            pass
-
-        def reset(self) -> None:
-            done.append("reset")
-
-    done: list[str] = []
+    @contextmanager
+    def ready_board() -> Iterator[object]:
+        boards.append(object())
+        yield boards[-1]
 
     def breaks(board: object, figures: Figures) -> None:
         raise raised
 
     def holds(board: object, figures: Figures) -> None:
-        done.append("holds")
+        done.append(("holds", len(boards)))
 
-    monkeypatch.setattr(emulated_board, "copy", lambda disk, to: None)
-    monkeypatch.setattr(emulated_board, "switched_on", lambda disk: SwitchedOn())
-    monkeypatch.setattr(emulated_board, "prepare", lambda board: None)
-    monkeypatch.setattr(emulated_board, "wait_until_ready", lambda board: None)
-    _, failed = emulated_board.run_scenarios((breaks, holds))
-    assert (failed, done) == ({"breaks": "no"}, ["reset", "reset", "holds"])
+    monkeypatch.setattr(emulated_board, "ready_board", ready_board)
+    _, failed = emulated_board.run_scenarios((holds, breaks, holds, holds))
+    assert list(failed) == ["breaks"] and "no" in failed["breaks"]
+    assert done == [("holds", 1), ("holds", 2), ("holds", 2)]
+
+
+def test_a_reset_is_told_from_everything_else_that_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(asked: dict) -> list[dict]:
+        return [
+            {"return": {}},
+            {"event": "WATCHDOG"},
+            *([{"event": "RESET"}] if asked["execute"] == "hang" else []),
+        ]
+
+    board = Board(tmp_path / "disk.img", tmp_path)
+    with line_to(tmp_path / "qmp", answer) as line:
+        monkeypatch.setattr(board, "_qmp", line)
+        line.ask("nothing")
+        assert not board.resets(0.05)
+        line.ask("hang")
+        assert board.resets(5.0)
 
 
 def test_what_never_comes_is_a_failure() -> None:
