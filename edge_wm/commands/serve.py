@@ -57,24 +57,26 @@ def go(goal: tuple[float, float] | None, from_here: bool, no_wait: bool, socket:
 
     Ctrl-C stops the robot, too.
 
-    Exit code 0: reached, or accepted; 1: not reached; 2: refused; 130: stopped with Ctrl-C, motors at rest.
+    Exit code 0: reached, or accepted; 1: not reached; 2: refused, or not heard in time: it does not set off; 130: stopped with
+    Ctrl-C, motors at rest.
     """
     if goal is None and from_here:
         raise BadInput("--from-here is about X,Y: name a point")
     if goal is not None and max(map(abs, goal)) > 1000.0:
         raise BadInput(f"a goal is within 1000 m, not {math.hypot(*goal):.0f} m away")
     with Connection(socket) as service:
-        accepted = service.ask(Go(goal, "here" if from_here else "start"))
-        assert isinstance(accepted, Accepted)
-        click.echo(accepted.what)
-        if goal is None or no_wait:
-            return 0
         try:
+            accepted = service.ask(Go(goal, "here" if from_here else "start"))
+            assert isinstance(accepted, Accepted)
+            click.echo(accepted.what)
+            if goal is None or no_wait:
+                return 0
             ended = service.wait()
         except KeyboardInterrupt:
             with Connection(socket) as other:
                 other.ask(Stop())
-            service.wait()
+            while goal is not None and isinstance(service.wait(), Accepted):  # not read before
+                pass
             return EXIT_INTERRUPTED
     assert isinstance(ended, Ended)
     click.echo(ended.outcome + (f": {ended.message}" if ended.message else ""))

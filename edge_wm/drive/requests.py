@@ -6,11 +6,13 @@
     {"do": "status"}                       -> {"answer": "status", …}
 
 Whatever cannot be done is ``{"answer": "refused", "why": …}``, one line.  Who may open the socket may drive the robot.
+
+A service that loads a model hears nobody for longer than a client waits.  Nobody expects the robot to move any more when it reads
+the line of a client that has given up: its ``go`` is not obeyed, its ``stop`` is.
 """
 
 from __future__ import annotations
 
-import contextlib
 import selectors
 import socket
 import stat
@@ -122,11 +124,21 @@ class Client:
         self.received = bytearray()
         self.waits = False
         """Whether it is owed an answer."""
+        self.going = False
+        """Its ``go`` was accepted last, and it may not have read that yet."""
 
-    def answer(self, answer: Answer) -> None:
-        """Tell it, if it still listens; one that does not read is not waited for."""
-        with contextlib.suppress(OSError):
-            self.connection.send(msgspec.json.encode(answer) + b"\n", socket.MSG_NOSIGNAL)
+    def answer(self, answer: Answer) -> bool:
+        """Tell it, and return whether it can still read that; one that does not read is not waited for."""
+        line = msgspec.json.encode(answer) + b"\n"
+        try:
+            return self.connection.send(line, socket.MSG_NOSIGNAL) == len(line)
+        except OSError:
+            return False
+
+    def accept_go(self, what: str) -> bool:
+        """Accept its ``go``, and return whether to obey it: not if it has given up."""
+        self.going = self.answer(Accepted(what))
+        return self.going
 
 
 class RequestSocket:
@@ -190,8 +202,11 @@ class RequestSocket:
             data = client.connection.recv(MAX_LINE_BYTES)
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
             data = b""
+            # Linux: it closed, and something that it was told is unread.  It gave up just when it was accepted.
+            if client.going and isinstance(error, ConnectionResetError):
+                self._take(Stop(), client)
         if not data:
             self._drop(client)
             return
@@ -212,6 +227,7 @@ class RequestSocket:
         except (msgspec.DecodeError, RecursionError) as error:
             client.answer(Refused(one_line(f"not a request: {error}")))
         else:
+            client.going = False
             self._take(request, client)
 
     def _drop(self, client: Client) -> None:

@@ -59,7 +59,7 @@ class _Asked(NamedTuple):
 
     def answer(self, ended: Ended) -> None:
         """Tell how it ended."""
-        self.client.waits = False
+        self.client.waits = self.client.going = False
         self.client.answer(ended)
 
 
@@ -229,8 +229,8 @@ class Service:
         if self._driving_to is not None or self._asked is not None:
             client.answer(Refused("it drives to a goal: edge-wm stop ends that"))
         elif go.goal is None and self._errands.of_mission():
-            self._mission.resume()
-            client.answer(Accepted("the mission goes on"))
+            if client.accept_go("the mission goes on"):
+                self._mission.resume()
         elif go.goal is None:
             client.answer(Refused("it has no mission: name a goal, or put [mission] into its drive.toml"))
         elif self._mission.under_way:
@@ -241,8 +241,8 @@ class Service:
             except BadInput as why:
                 client.answer(Refused(str(why)))
                 return
-            self._asked, client.waits = _Asked(errand, client), True
-            client.answer(Accepted(f"it drives to {errand.name}"))
+            if client.accept_go(f"it drives to {errand.name}"):
+                self._asked, client.waits = _Asked(errand, client), True
 
     def _now(self) -> Now:
         manifest = self._pilot.model.manifest
