@@ -147,18 +147,20 @@ class Store(Database):
     # --- which model drives ------------------------------------------------------------------------------------------
 
     @property
+    def choice(self) -> tuple[str, str]:
+        """The slot that drives, ``a``, ``b`` or ``factory``, and the slot to go back to."""
+        active, previous = self._one("SELECT active, previous FROM choice")
+        return str(active), str(previous)
+
+    @property
     def active(self) -> str:
-        """The slot that drives: ``a``, ``b`` or ``factory``."""
-        return self._choice()[0]
+        """The slot that drives."""
+        return self.choice[0]
 
     @property
     def previous(self) -> str:
         """The slot to go back to."""
-        return self._choice()[1]
-
-    def _choice(self) -> tuple[str, str]:
-        active, previous = self._one("SELECT active, previous FROM choice")
-        return str(active), str(previous)
+        return self.choice[1]
 
     def installed(self, slot: str) -> Installed | None:
         """The model that is whole in this slot; None for an empty or unfinished one, and for the factory's."""
@@ -194,16 +196,19 @@ class Store(Database):
 
     # --- the steps of an update --------------------------------------------------------------------------------------
 
-    def begin_fetch(self, new: Installed, keep: str | None = None) -> str:
+    def begin_fetch(
+        self, new: Installed, keep: str | None = None, choice: tuple[str, str] | None = None
+    ) -> str:
         """``-> fetching``: from now on a slot that does not drive is nobody's model.  Returns that slot.
 
         Args:
             new: what is fetched.
             keep: the slot that drives, or would at the next start; None for the active one.  After a revocation, or damage,
                 that is another.
+            choice: ``choice`` when it was decided to fetch this, and to keep that; None for what it is now.
 
         Raises:
-            BadInput: a trial has not ended.
+            BadInput: a trial has not ended, or has ended since that was decided.
         """
         with self.transaction() as db:
             attempt = self.attempt
@@ -211,7 +216,11 @@ class Store(Database):
                 raise BadInput(
                     "a model is on trial: wait until its trial has ended, or end it: edge-wm update rollback"
                 )
-            active, previous = self._choice()
+            active, previous = self.choice
+            if choice not in (None, (active, previous)):
+                raise BadInput(
+                    "a trial has ended meanwhile, and another model drives: ask again what is to come: edge-wm update fetch"
+                )
             keep = keep or active
             free = [name for name in SLOTS if name != keep]
             if attempt.state is State.FETCHING and attempt.slot in free:
@@ -271,7 +280,7 @@ class Store(Database):
             attempt = self._expect(State.TRIAL)
             new = self.installed(str(attempt.slot))
             assert new is not None
-            active, _ = self._choice()
+            active, _ = self.choice
             db.execute("UPDATE choice SET active = ?, previous = ?", (attempt.slot, active))
             self._now(State.COMMITTED, attempt.slot)
             db.execute("DELETE FROM failed WHERE model = ? AND NOT quarantined", (new.model,))
@@ -309,7 +318,7 @@ class Store(Database):
             BadInput: the factory's model drives already.
         """
         with self.transaction() as db:
-            active, previous = self._choice()
+            active, previous = self.choice
             left = self.installed(active)
             if active == FACTORY or left is None:
                 raise BadInput("the factory's model drives already: there is nothing to go back to")

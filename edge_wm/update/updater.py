@@ -86,6 +86,7 @@ class Updater:
         self.config, self.folders, self.store = config, folders, store
         self._trusted_root, self._prove, self._fetcher, self._wall = trusted_root, prove, fetcher, wall
         self._repository: TrustedRepository | None = None
+        self._choice: tuple[str, str] | None = None
         self.choose: Callable[[Channel], Release | None] = lambda channel: channel.release_for(
             config.robot_id
         )
@@ -112,6 +113,7 @@ class Updater:
         self._repository = repository
         channel = repository.channel(self.config.robot_kind, self.config.channel)
         self.store.revoke(channel.revoked, REVOKED)
+        self._choice = self.store.choice  # a process that drives may end a trial at any time
         return self._decide(channel, again)
 
     def _decide(self, channel: Channel, again: bool) -> Decision:
@@ -194,7 +196,7 @@ class Updater:
             self._make_room(to_do)
         except OSError as error:
             raise BadInput(f"{error.filename or self.folders.incoming}: {error.strerror}") from error
-        slot = self.store.begin_fetch(new, self._drives()[0])
+        slot = self.store.begin_fetch(new, self._drives()[0], self._choice)
         self._bring(to_do, progress or (lambda here, of: None))
         try:
             self.folders.fill(slot, contents(to_do, self.config.robot_kind, self.folders.incoming))

@@ -120,8 +120,8 @@ def _written_into_the_slot_that_drives() -> None:
     """One slot instead of two."""
     begin, fill = Store.begin_fetch, Folders.fill
 
-    def begin_in_place(self: Store, new: Any, keep: str | None = None) -> str:
-        slot = begin(self, new, keep)
+    def begin_in_place(self: Store, *arguments: Any) -> str:
+        slot = begin(self, *arguments)
         active = self.active
         if active != flows.FACTORY:
             with self.transaction() as db:

@@ -1,0 +1,125 @@
+"""The steps of an update on a robot, where something comes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_wm.errors import BadInput
+from edge_wm.update.boot import start
+from edge_wm.update.config import UpdateConfig
+from edge_wm.update.fetcher import RobotFetcher
+from edge_wm.update.slots import Folders
+from edge_wm.update.store import State, Store
+from edge_wm.update.updater import Updater, open_updater
+from tests.publish.repositories import KIND, Keeper
+from tests.update.bundles import tiny_version
+from tests.update.flows import prove, run_once
+
+
+class Robot:
+    """A robot, and the repository that it looks at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keeper = Keeper(folder / "fleet")
+        self.keeper.init()
+        self.folders = Folders(folder / "robot", tiny_version(folder / "0.1.0", "0.1.0"))
+
+    def publish(self, version: str) -> None:
+        self.keeper.publish(tiny_version(self.folder / version, version), "stable")
+
+    @contextmanager
+    def updater(self) -> Iterator[Updater]:
+        config = UpdateConfig(
+            url=(self.folder / "fleet").as_uri(),
+            trusted_root="",
+            robot_kind=KIND,
+            robot_id="rover",
+            root=str(self.folders.root),
+        )
+        root = (self.folder / "fleet" / "metadata" / "1.root.json").read_bytes()
+        with open_updater(config, self.folders, root, prove, RobotFetcher()) as updater:
+            yield updater
+
+    def stage(self, version: str) -> None:
+        self.publish(version)
+        with self.updater() as updater:
+            release = updater.check().release
+            assert release is not None
+            updater.fetch(release)
+
+    def try_out(self) -> None:
+        """What the driving process does with a staged model."""
+        with Store(self.folders.store) as store:
+            store.begin_trial()
+            store.shadow_passed()
+            store.trial_drives()
+
+    def commit(self) -> None:
+        with Store(self.folders.store) as store:
+            store.commit()
+
+    def state(self) -> State:
+        with Store(self.folders.store) as store:
+            return store.attempt.state
+
+    def version(self) -> str:
+        """Of the model that drives at the next start."""
+        started = start(self.folders, run_once)
+        return started.installed.version if started.installed is not None else "0.1.0"
+
+
+@pytest.fixture
+def robot(tmp_path: Path) -> Robot:
+    return Robot(tmp_path)
+
+
+@pytest.mark.parametrize("when", ["after the look", "while it is looked which model drives"])
+def test_a_model_that_is_committed_while_a_newer_one_is_to_come_is_kept(
+    robot: Robot, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.stage("1.0.0")
+    robot.try_out()
+    robot.commit()
+    robot.stage("2.0.0")
+    robot.try_out()
+    robot.publish("3.0.0")
+    with robot.updater() as updater:
+        release = updater.check().release
+        assert release is not None
+        if when == "after the look":
+            robot.commit()
+        else:
+            begin_fetch = Store.begin_fetch
+
+            def late(self: Store, *arguments: object) -> str:
+                robot.commit()
+                return begin_fetch(self, *arguments)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(Store, "begin_fetch", late)
+        with pytest.raises(BadInput, match="a trial has ended meanwhile"):
+            updater.fetch(release)
+    monkeypatch.undo()
+    assert robot.version() == "2.0.0"
+    with robot.updater() as updater:  # and asked again, it comes
+        release = updater.check().release
+        assert release is not None
+        updater.fetch(release)
+    assert (robot.version(), robot.state()) == ("2.0.0", State.STAGED)
+
+
+def test_a_model_on_trial_is_not_written_over(robot: Robot) -> None:
+    robot.stage("1.0.0")
+    robot.try_out()
+    robot.publish("2.0.0")
+    with robot.updater() as updater:
+        release = updater.check().release
+        assert release is not None
+        with pytest.raises(BadInput, match="is on trial: wait"):
+            updater.fetch(release)
+    robot.commit()
+    assert robot.version() == "1.0.0"
