@@ -51,7 +51,8 @@ class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         trusted_root: the ``1.root.json`` of ``edge-wm update init-repo``, relative to this file.
         robot_kind: which models fit this robot.
         robot_id: tells this robot from the others of its fleet.
-        robot: the robot file, relative to this file; None for the simulated robot.
+        robot: the robot file, relative to this file; None for the one that the driving service
+            drives, or where there is none the simulated one.
         channel: ``stable``, ``beta`` or what the repository has.
         root: where updates keep their state.
         factory: bundle that the robot came with, relative to this file; None is the shipped one.

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_wm.commands.robot_files import robot_files
 from edge_wm.errors import BadInput
-from edge_wm.robot import DEFAULT_ROBOT, load_robot
+from edge_wm.robot import load_robot
 from edge_wm.update.config import Network, UpdateConfig, folders_of
 from edge_wm.update.fetcher import Limits, RobotFetcher
 from edge_wm.update.proof import prove
@@ -37,10 +38,12 @@ def robot_updater(config_file: Path, config: UpdateConfig) -> Iterator[Updater]:
             f"{root}: {error.strerror}: put the repository's metadata/1.root.json there, or set trusted_root in {config_file}"
         ) from error
     os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
-    robot = load_robot(config_file.parent / config.robot if config.robot else DEFAULT_ROBOT)
+    folders = folders_of(config, config_file)
+    named = config_file.parent / config.robot if config.robot else None
+    robot = load_robot(robot_files(named, folders.factory).robot)
     with open_updater(
         config,
-        folders_of(config, config_file),
+        folders,
         trusted_root,
         lambda bundle: prove(bundle, robot),
         RobotFetcher(_limits(config.network)),

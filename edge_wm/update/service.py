@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edge_wm.clock import Clock, MonotonicClock
@@ -18,6 +19,7 @@ from edge_wm.fleet.rollouts import Follower
 from edge_wm.fleet.status import RobotStatus, robot_status
 from edge_wm.update.boot import open_store
 from edge_wm.update.config import UpdateConfig, folders_of, load_config
+from edge_wm.update.release import Channel, Release
 from edge_wm.update.robot_updater import robot_updater
 from edge_wm.update.status import status_of
 from edge_wm.update.store import State
@@ -136,7 +138,12 @@ class Service:
         if config.rollout is None:
             look(updater, self._say)
             return
-        server = Hawkbit(config.rollout, self._file.parent, config.robot_id, attributes_of(self.status()))
+        try:
+            server = Hawkbit(config.rollout, self._file.parent, config.robot_id, attributes_of(self.status()))
+        except BadInput as why:  # what the publisher has revoked must be heard of nevertheless
+            updater.choose = partial(_nothing, why)
+            look(updater, self._say)
+            raise
         follower = Follower(server, updater.store, updater.folders, config.robot_id)
         updater.choose = follower.release
         try:
@@ -218,6 +225,11 @@ def serve(
                 clock.sleep_until(min(due, clock.now() + TELL_EVERY_S))
                 service.tell()
             service.reload()
+
+
+def _nothing(why: BadInput, channel: Channel) -> Release | None:
+    """No release is for this robot as long as its rollout server cannot be asked."""
+    raise why
 
 
 def _told_to(config: UpdateConfig) -> tuple[object, ...]:

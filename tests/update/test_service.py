@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from edge_wm.bundle.load import load_bundle
 from edge_wm.clock import SimulatedClock
 from edge_wm.fleet.config import BrokerConfig
 from edge_wm.fleet.status import RobotStatus
 from edge_wm.update import service
 from edge_wm.update.config import load_config
 from edge_wm.update.service import FIRST_RETRY_S, SPREAD, Schedule, Service, serve
+from edge_wm.update.slots import Folders
+from edge_wm.update.store import Store
+from tests.publish.repositories import Keeper
+from tests.update.bundles import contents_of, installed, tiny_version
 
 CONFIG = """
 url = "{url}"
@@ -86,6 +91,34 @@ def test_what_it_tells_the_fleet_has_the_newest_problem(file: Path) -> None:
     status = served.status()
     assert status.error is not None
     assert (status.robot_id, status.slot) == (load_config(file).robot_id, "factory")
+
+
+def test_what_is_revoked_is_heard_of_without_the_rollout_servers_token_and_nothing_is_fetched(
+    tmp_path: Path,
+) -> None:
+    keeper, bundles = Keeper(tmp_path / "fleet"), [tiny_version(tmp_path / v, v) for v in ("1.0.0", "2.0.0")]
+    keeper.init()
+    for bundle in bundles:
+        keeper.publish(bundle, "stable")
+    keeper.revoke("1.0.0")
+    (tmp_path / "root.json").write_bytes((tmp_path / "fleet" / "metadata" / "1.root.json").read_bytes())
+    folders = Folders(tmp_path / "robot")
+    folders.make()
+    with Store(folders.store) as store:
+        folders.fill(store.begin_fetch(installed(bundles[0])), contents_of(bundles[0]))
+        store.stage(installed(bundles[0]))
+        store.begin_trial()
+        store.commit()
+    file = tmp_path / "update.toml"
+    rollout = '[rollout]\nurl = "https://rollouts.example.org/"\ntoken_file = "not-there.token"\n'
+    file.write_text(CONFIG.format(url=(tmp_path / "fleet").as_uri(), root=folders.root) + rollout)
+    said: list[str] = []
+    assert not Service(file, said.append).look()
+    assert len(said) == 1
+    assert "not-there.token" in said[0]
+    with Store(folders.store) as store:
+        assert store.why_quarantined(load_bundle(bundles[0]).sha256) == "revoked by its publisher"
+        assert store.coming is None, "nobody has said that it is due"
 
 
 def test_a_broker_that_the_file_names_later_is_told_and_one_no_more_named_is_left(
