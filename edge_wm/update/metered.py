@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import Literal
@@ -20,7 +21,14 @@ def is_metered(setting: Literal["auto", "yes", "no"]) -> bool:
     if shutil.which(_ASK[0]) is None:
         return False
     try:
-        said = subprocess.run(_ASK, capture_output=True, text=True, timeout=_ASK_S, check=False).stdout
+        said = subprocess.run(
+            _ASK,
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},  # it says "yes" in the language of the system
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return False
     return _any_metered(said)

@@ -45,9 +45,18 @@ def test_without_networkmanager_no_link_is_metered(tmp_path: Path, monkeypatch: 
     assert not is_metered("auto")
 
 
+def test_networkmanager_is_understood_on_a_system_of_another_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    nmcli_that_says(tmp_path, monkeypatch, "100 (verbunden)\nja\n")
+    (tmp_path / "C").write_text(PHONE)
+    assert is_metered("auto")
+
+
 def nmcli_that_says(folder: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     (folder / "said").write_text(words)
     nmcli = folder / "nmcli"
-    nmcli.write_text(f"#!/bin/sh\n/bin/cat {folder}/said\n")
+    nmcli.write_text(f'#!/bin/sh\n/bin/cat "{folder}/$LC_ALL" 2> /dev/null || /bin/cat {folder}/said\n')
     nmcli.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
