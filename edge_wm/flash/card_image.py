@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_wm.board import Board, SerialPort
 from edge_wm.errors import BadInput
 from edge_wm.flash import first_boot
-from edge_wm.flash.card import MARK, write_card
+from edge_wm.flash.card import MARK
 from edge_wm.flash.fat import Fat, check_mtools
 from edge_wm.flash.first_boot import Answers
 from edge_wm.flash.header_uart import header_uart
@@ -92,13 +92,6 @@ def card_image(
                 " device only, and run boards/install/to-board.sh afterwards"
             )
         yield CardImage(image, head, head.stat().st_size, system, size, compared, board)
-
-
-def make_card_image(image: Path, output: Path, board: Board, payload: Payload, answers: Answers) -> System:
-    """Write what a card would hold to the file ``output``.  Raises BadInput, see :func:`card_image`."""
-    with card_image(image, board, payload, answers) as made:
-        write_card(output, made.chunks(), made.size, lambda count: None, lambda count: None)
-        return made.system
 
 
 def _read_head(image: Path, head: Path) -> tuple[PartitionTable, int]:

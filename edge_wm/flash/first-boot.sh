@@ -51,10 +51,13 @@ mv "$card/user-data.next" "$card/user-data"
 if [ -s wifi ]; then
   rm -f "$card/network-config"
 fi
-rm -f "$folder/payload.tar.gz" "$folder/payload.sha256"
+sync
+
+# Only now may the payload go: a power cut from here on finds an installation that is whole, and one before it finds the payload.
 cd "$state"
 touch finished
 sync
+rm -f "$folder/payload.tar.gz" "$folder/payload.sha256"
 rm -rf payload
 echo "edge-wm is installed"
 systemctl start edge-wm.service || echo "it does not start: run  systemctl status edge-wm" >&2

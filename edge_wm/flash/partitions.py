@@ -19,7 +19,6 @@ sector, number, size and CRC.  The revision and a reserved word are skipped."""
 
 GPT_ENTRY = struct.Struct("<16s16sQQQ72s")
 PROTECTIVE = 0xEE
-EXTENDED = (0x05, 0x0F, 0x85)
 
 
 class Partition(NamedTuple):

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_wm.flash.card_image import make_card_image
 from edge_wm.flash.first_boot import Answers, Wifi
 from edge_wm.flash.payload import Payload
 from edge_wm.paths import shipped
 from tests.flash import official
+from tests.flash.card_file import make_card_file
 from tests.flash.conftest import CLOUD_INIT as PACKAGES
 from tests.flash.fat_reader import files_of
 
@@ -72,9 +72,7 @@ def made(images: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
     sums.write_text(digest + "".join(f"{line}\n" for line in kept))
     model = next(path.parent for path in shipped("models").glob("*/manifest.json"))
     answers = Answers("rover-1", "rover", ssh_keys=(KEY,), wifi=Wifi("home", "5" * 64, "DE"))
-    make_card_image(
-        images / "pi-os.img", out, official.board("rpi5"), Payload(project, ROBOT, model), answers
-    )
+    make_card_file(images / "pi-os.img", out, official.board("rpi5"), Payload(project, ROBOT, model), answers)
     disk = out.read_bytes()[official.BOOT_START : official.BOOT_START + official.BOOT_SIZE]
     for name, content in files_of(disk).items():
         (folder / "card" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +163,26 @@ def test_an_installation_that_fails_is_tried_again_and_nothing_is_taken_away_bef
 
 def test_what_has_ended_well_is_not_done_again(card: Path) -> None:
     done, kept = _boot(card, RUN, RUN)
+
+    assert done.returncode == 0, done.stderr
+    assert (kept / "calls").read_text().count("install --yes") == 1
+
+
+CUT = """\
+cat > "$1/root/stand-ins/rm" <<'END'
+#!/bin/sh
+/bin/rm "$@"
+case "$*" in *payload.tar.gz*) kill -KILL $PPID ;; esac
+END
+chmod +x "$1/root/stand-ins/rm"
+"""
+"""The power goes as soon as the payload is gone."""
+
+
+def test_a_power_cut_while_the_payload_is_taken_away_leaves_an_installation_that_is_whole(card: Path) -> None:
+    cut = f'if {RUN}; then exit 9; fi; test ! -e "$2/edge-wm/payload.tar.gz"'
+
+    done, kept = _boot(card, CUT, cut, RUN)
 
     assert done.returncode == 0, done.stderr
     assert (kept / "calls").read_text().count("install --yes") == 1

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from edge_wm.errors import BadInput
-from edge_wm.flash.card_image import make_card_image
 from edge_wm.flash.first_boot import Answers
 from edge_wm.flash.header_uart import header_uart
 from edge_wm.flash.payload import Payload
 from edge_wm.paths import shipped
 from tests.flash import official
+from tests.flash.card_file import make_card_file
 from tests.flash.fat_reader import files_of
 
 ROBOT = shipped("boards", "robots", "rpi-picamera2.toml")
@@ -79,7 +79,7 @@ def test_a_card_has_the_port_on_and_the_console_off_it_only_if_the_robot_is_ther
     payload = Payload(bundle=bundle, robot=robot_on(device, tmp_path))
     card = tmp_path / "card.img"
 
-    make_card_image(images / "pi-os.img", card, official.board("rpi5"), payload, Answers())
+    make_card_file(images / "pi-os.img", card, official.board("rpi5"), payload, Answers())
 
     boot = card.read_bytes()[official.BOOT_START : official.BOOT_START + official.BOOT_SIZE]
     files = files_of(boot)
@@ -94,4 +94,4 @@ def test_a_port_of_a_computer_that_is_no_raspberry_pi_is_left_alone(
     payload = Payload(bundle=bundle, robot=robot_on("/dev/ttyS0", tmp_path))
     board = official.board("generic-aarch64")
 
-    make_card_image(images / "debian.img", tmp_path / "card.img", board, payload, Answers())
+    make_card_file(images / "debian.img", tmp_path / "card.img", board, payload, Answers())
