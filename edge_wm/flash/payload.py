@@ -9,7 +9,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_wm.board import Board
+from edge_wm.board import Board, board_file_of
 from edge_wm.bundle.load import load_bundle
 from edge_wm.errors import BadInput
 from edge_wm.flash.first_boot import Answers, user_data_afterwards
@@ -17,6 +17,7 @@ from edge_wm.flash.image import CHUNK
 from edge_wm.paths import shipped
 from edge_wm.robot import Robot, load_robot
 from edge_wm.robot_sensors import FilesTable, RealSensors
+from edge_wm.toml_file import read_table
 from edge_wm.update.config import load_config
 
 PARTS = (
@@ -54,10 +55,12 @@ class Payload:
 def check_payload(payload: Payload, board: Board) -> None:
     """Raise BadInput if first boot could not use it, as far as can be known here; one line."""
     robot = load_robot(payload.robot) if payload.robot is not None else None
+    if payload.robot is not None:
+        _board_of_ones_own(payload.robot)
     if payload.bundle is not None:
         _check_offline_bundle(payload.bundle, board, robot)
     else:
-        _clone()
+        _check_board(_clone(), board)
     if payload.model is not None:
         load_bundle(payload.model, roles=(), precisions=(), golden=False)
         if payload.updates is not None:
@@ -96,6 +99,8 @@ def write_archive(payload: Payload, board: Board, answers: Answers, file: Path) 
         _add_text(archive, "after-first-boot", user_data_afterwards(answers))
         if payload.robot is not None:
             _add(archive, payload.robot, "robot.toml")
+            if (own := _board_of_ones_own(payload.robot)) is not None:
+                _add(archive, own, own.name)
         if payload.model is not None:
             _add(archive, payload.model, "model")
         if payload.updates is not None:
@@ -115,8 +120,7 @@ def _check_offline_bundle(bundle: Path, board: Board, robot: Robot | None) -> No
         raise BadInput(
             f"{bundle}: is no offline bundle: make one with  make offline-bundle BOARD={board.name}"
         )
-    if not (bundle / f"boards/{board.name}.toml").is_file():
-        raise BadInput(f"{bundle}: knows no board {board.name}: make it again")
+    _check_board(bundle, board)
     for line in sums.read_text(encoding="utf-8").splitlines():
         wanted, _, name = line.partition("  ")
         file = bundle / name
@@ -124,7 +128,8 @@ def _check_offline_bundle(bundle: Path, board: Board, robot: Robot | None) -> No
             raise BadInput(f"{file}: is not as it was when the bundle was made: make it again")
     if robot is None and not any((bundle / "wheels").glob("mujoco-*")):
         raise BadInput(
-            f"{bundle}: has nothing for the simulated robot: add --robot FILE, or make it with  --sim"
+            f"{bundle}: has nothing for the simulated robot: add --robot FILE, or make it with "
+            f" {_with_simulator(board)}"
         )
     from_files = (
         robot is not None
@@ -132,7 +137,33 @@ def _check_offline_bundle(bundle: Path, board: Board, robot: Robot | None) -> No
         and isinstance(robot.sensors.camera, FilesTable)
     )
     if from_files and not any((bundle / "wheels").glob("imageio_ffmpeg-*")):
-        raise BadInput(f"{bundle}: has nothing for pictures in place of a camera: make it with  --sim")
+        raise BadInput(
+            f"{bundle}: has nothing for pictures in place of a camera: make it with  {_with_simulator(board)}"
+        )
+
+
+def _with_simulator(board: Board) -> str:
+    return f"make offline-bundle BOARD={board.name} ARGS=--sim"
+
+
+def _check_board(project: Path, board: Board) -> None:
+    """install.sh has the packages and groups of a board from the project's own files."""
+    if not (project / f"boards/{board.name}.toml").is_file():
+        raise BadInput(
+            f"{project}: knows no board {board.name}: name the nearest one that it knows, and your own board file in"
+            " the robot file"
+        )
+
+
+def _board_of_ones_own(robot: Path) -> Path | None:
+    """The board file beside a robot file that names it; None for a board of the project's."""
+    named = read_table(robot, "robot file").get("board")
+    if not isinstance(named, str) or not named.endswith(".toml"):
+        return None
+    file = board_file_of(robot, named)
+    if Path(named) != Path(file.name):
+        raise BadInput(f"{robot}: board: {named} must lie beside the file")
+    return file
 
 
 def _clone() -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_wm.board import load_board
 from edge_wm.errors import BadInput
 from edge_wm.flash.first_boot import Answers
 from edge_wm.flash.payload import Payload, check_payload, write_archive
@@ -77,7 +78,23 @@ def test_a_bundle_that_is_none_or_was_changed_is_refused(bundle: Path, tmp_path:
     (changed / "wheels/mujoco-3.5.0-cp313-none-any.whl").write_bytes(b"another")
     assert "is not as it was when the bundle was made" in _refused(Payload(changed))
     (changed / "boards/rpi5.toml").unlink()
-    assert "knows no board rpi5" in _refused(Payload(changed))
+    assert f"{changed}: knows no board rpi5: name the nearest one" in _refused(Payload(changed))
+
+
+def test_a_board_file_of_ones_own_comes_with_the_robot_file_that_names_it(tmp_path: Path) -> None:
+    robot, own = tmp_path / "rover.toml", tmp_path / "mine.toml"
+    own.write_text('name = "mine"\ndescription = ""\n')
+    for named in ("mine.toml", "./mine.toml"):
+        robot.write_text(ROBOT.read_text().replace('board = "sim"', f'board = "{named}"'))
+        check_payload(Payload(robot=robot), official.board("rpi5"))
+        write_archive(Payload(robot=robot), official.board("rpi5"), Answers(), tmp_path / "payload.tar.gz")
+        with tarfile.open(tmp_path / "payload.tar.gz") as archive:
+            assert archive.extractfile("mine.toml").read() == own.read_bytes()  # type: ignore[union-attr]
+
+    robot.write_text(ROBOT.read_text().replace('board = "sim"', f'board = "{own}"'))
+    assert _refused(Payload(robot=robot)) == f"{robot}: board: {own} must lie beside the file"
+    with pytest.raises(BadInput, match="knows no board mine: name the nearest one that it knows"):
+        check_payload(Payload(), load_board(own))
 
 
 def test_a_bundle_without_the_simulator_wants_a_robot(tmp_path: Path) -> None:
@@ -101,8 +118,9 @@ def test_pictures_in_place_of_a_camera_need_more_than_a_small_bundle(bundle: Pat
     check_payload(Payload(bundle, robot), official.board("rpi5"))
     robot.write_text(head + camera.format("files", 'path = "pictures"') + rest)
 
-    assert "has nothing for pictures in place of a camera: make it with  --sim" in _refused(
-        Payload(bundle, robot)
+    assert (
+        "has nothing for pictures in place of a camera: make it with  make offline-bundle BOARD=rpi5 ARGS=--sim"
+        in _refused(Payload(bundle, robot))
     )
 
 
