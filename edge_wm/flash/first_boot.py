@@ -109,7 +109,8 @@ class Answers:
             if not re.fullmatch(r"(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?", key):
                 raise BadInput("--ssh-key: has a line that is no public key: name the file that ends in .pub")
         if self.wifi is not None:
-            if not 1 <= len(self.wifi.name.encode()) <= 32 or not self.wifi.name.isprintable():
+            name = self.wifi.name  # bytes that are no UTF-8 came as surrogates, which are not printable
+            if not name.isprintable() or not 1 <= len(name.encode()) <= 32:
                 raise BadInput("--wifi: a network's name has 1 to 32 bytes, all printable")
             if not re.fullmatch(r"[A-Z]{2}", self.wifi.country):
                 raise BadInput("--wifi-country: two letters are needed, such as DE or US")
@@ -224,7 +225,8 @@ def pre_shared_key(name: str, passphrase: str) -> str:
         return passphrase.lower()
     if not 8 <= len(passphrase) <= 63 or not passphrase.isascii() or not passphrase.isprintable():
         raise BadInput("the Wi-Fi passphrase has 8 to 63 characters, all of them ASCII")
-    return hashlib.pbkdf2_hmac("sha1", passphrase.encode(), name.encode(), 4096, 32).hex()
+    ssid = name.encode("utf-8", "surrogateescape")
+    return hashlib.pbkdf2_hmac("sha1", passphrase.encode(), ssid, 4096, 32).hex()
 
 
 def hash_password(password: str) -> str:

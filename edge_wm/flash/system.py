@@ -106,6 +106,8 @@ def recognise(head: Path, table: PartitionTable, board: Board, image: Path) -> S
     fat = Fat(head, boot.start)
     names = set(fat.names())
     if "config.txt" in names:
+        if board.recognised.architecture != "aarch64":
+            raise BadInput(f"{image}: is for another processor than that of {board.name}")
         system = _pi_system(names, label, fat, image)
         _check_device_tree(fat, names, board, image)
         return system

@@ -158,6 +158,7 @@ def test_the_key_of_a_wi_fi_network_is_that_of_the_standard() -> None:
         "0dc0d6eb90555ed6419756b9a15ec3e3209b63df707dd508d14581f8982721af"
     )
     assert pre_shared_key("any", "AB" * 32) == "ab" * 32
+    assert len(pre_shared_key("caf\udce9", "a passphrase")) == 64  # the name itself is refused by Answers
     for passphrase in ("short", "x" * 64, "späße mit Umlauten", "tab\tinside"):
         with pytest.raises(BadInput, match="8 to 63 characters"):
             pre_shared_key("any", passphrase)
@@ -193,6 +194,7 @@ def test_a_password_is_hashed_as_openssl_does() -> None:
         ({"wifi": Wifi("", None, "DE")}, "--wifi"),
         ({"wifi": Wifi("x" * 33, None, "DE")}, "--wifi"),
         ({"wifi": Wifi("two\nlines", None, "DE")}, "--wifi"),
+        ({"wifi": Wifi("caf\udce9", None, "DE")}, "--wifi"),  # Latin-1 on the command line
         ({"wifi": Wifi("home", None, "Germany")}, "--wifi-country"),
         ({"timezone": "../etc/passwd"}, "--timezone"),
     ],

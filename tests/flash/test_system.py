@@ -65,6 +65,8 @@ def test_images_are_known_by_what_they_boot_from(images: Path, bundle: Path, tmp
         ("system-boot", {**official.UBUNTU_PI, "vmlinuz": b"\x1f\x8bbroken"}, "rpi5", "is 32-bit"),
         ("bootfs", official.PI_OS_TRIXIE, "rpi-zero-2w", "does not know the board rpi-zero-2w"),
         ("bootfs", official.PI_OS_TRIXIE, "jetson-orin-nano", "is no SD card image of JetPack"),
+        ("bootfs", official.PI_OS_TRIXIE, "generic-x86-64", "is for another processor"),
+        ("system-boot", official.UBUNTU_PI, "generic-x86-64", "is for another processor"),
         ("RECOVERY", official.PI_OS_TRIXIE, "rpi5", "has the label 'RECOVERY'"),
         ("DATA", {"photo.jpg": b"a photo"}, "rpi5", "has no boot partition that is known"),
     ],
