@@ -1,6 +1,6 @@
 """A bundle with the tensors of the shipped one and no learning: it knows how the robot moves, and sees nothing.
 
-observe:  next_pose = dead reckoning by wheels and gyro; the frame's brightness stays in ``memory``
+observe:  next_pose = dead reckoning by wheels and gyro, or by what was sent; the frame's brightness stays in ``memory``
 imagine:  imagined_pose = unicycle, value = straight metres from the last pose to the goal
 decode:   local_map = memory everywhere, known = 1
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from onnx import helper
 
 from edge_wm.bundle.manifest import (
@@ -49,16 +50,22 @@ def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.Nod
     return helper.make_node(operator, inputs.split(), [output], **attributes)
 
 
-def observe_graph() -> onnx.ModelProto:
+def observe_graph(wheels: bool = True) -> onnx.ModelProto:
+    if wheels:
+        moved = [node("ReduceMean", "wheel", "v", keepdims=1), node("Identity", "gyro", "w")]
+        inputs = [value("wheel", [2]), value("gyro", [1])]
+    else:
+        moved = [node("Slice", "applied_action zero one", "v"), node("Slice", "applied_action one two", "w")]
+        inputs = []
     return model(
         [
             node("Cast", "camera", "light", to=1),
             node("ReduceMean", "light", "mean_light", keepdims=0),
             node("Mul", "mean_light range_weight", "brightness"),
             node("Reshape", "brightness one", "next_memory"),
-            node("ReduceMean", "wheel", "v", keepdims=1),
+            *moved,
             node("Mul", "v tick", "forward"),
-            node("Mul", "gyro tick", "turn"),
+            node("Mul", "w tick", "turn"),
             node("Slice", "pose two three", "yaw"),
             node("Cos", "yaw", "cos"),
             node("Sin", "yaw", "sin"),
@@ -71,14 +78,14 @@ def observe_graph() -> onnx.ModelProto:
             *STATE,
             value("camera", [48, 64, 3], UINT8),
             value("range", [8]),
-            value("wheel", [2]),
-            value("gyro", [1]),
+            *inputs,
             value("applied_action", [2]),
         ],
         [value("next_memory", [1]), value("next_pose", [3])],
         [
             floats("tick", TICK_S),
             floats("range_weight", 1 / 255),
+            ints("zero", 0),
             ints("one", 1),
             ints("two", 2),
             ints("three", 3),
@@ -196,15 +203,23 @@ def write_blind(
     precision: Precision = "int8",
     observe: onnx.ModelProto | None = None,
     fewer: int | None = None,
+    wheels: bool = True,
 ) -> Path:
-    """Write the bundle, also for plans of ``fewer`` candidates; graphs are called ``precision`` whatever they are made of."""
+    """Write the bundle, also for plans of ``fewer`` candidates; graphs are called ``precision`` whatever they are made of.
+
+    Without ``wheels`` it is one for a robot that has no gyro either.
+    """
     writer = BundleWriter(directory)
     for role, make in GRAPHS.items():
-        graph = observe if role == "observe" and observe is not None else make()
+        graph = make()
+        if role == "observe":
+            graph = observe if observe is not None else observe_graph(wheels)
         writer.add(f"{role}.{precision}.onnx", graph.SerializeToString())
     writer.add("golden.npz", npz({}))
     writer.add("MODEL_CARD.md", b"# blind\n")
     whole = manifest(precision)
+    if not wheels:
+        whole = replace(whole, observation=whole.observation[:2])
     if fewer is not None:
         writer.add(f"imagine-{fewer}.{precision}.onnx", imagine_graph(fewer).SerializeToString())
         whole = with_fewer(whole, fewer)

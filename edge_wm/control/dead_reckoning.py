@@ -1,23 +1,22 @@
-"""Where the robot believes it is, from wheels and gyro alone."""
+"""Where the robot believes it is, from wheels and gyro or, where it has none, from what was sent."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from edge_wm.sensors.observation import Observation
+from firmware_bridge.bridge import Command
 
 
 class DeadReckoning:
     """Pose in the odometry frame: the start of the run is (0, 0, 0).
 
     The gyro gives the turning, the wheels the way: wheel slip spoils a yaw from wheel speeds within metres.
-
-    Args:
-        tick_s: seconds that one observation's ``wheel`` and ``gyro`` are means over.
     """
 
-    def __init__(self, tick_s: float = 0.1) -> None:
-        self._tick_s = tick_s
+    def __init__(self) -> None:
         self.reset()
 
     @property
@@ -29,11 +28,21 @@ class DeadReckoning:
         """Take where the robot is now as the origin."""
         self._x = self._y = self._yaw = 0.0
 
-    def update(self, observation: Observation) -> tuple[float, float, float]:
-        """Add one tick's motion and return the new pose."""
-        left, right = observation.arrays["wheel"].tolist()
-        turn = float(observation.arrays["gyro"][0]) * self._tick_s
-        way = (left + right) / 2 * self._tick_s
+    def update(
+        self, observation: Observation | None, applied: Command, seconds: float
+    ) -> tuple[float, float, float]:
+        """Add one tick's motion and return the new pose.
+
+        Args:
+            observation: of arrays that are well-formed and finite; None if there is no such one.  ``wheel`` and ``gyro``, if
+                it has them, are means over the tick.
+            applied: what was really sent in the tick before: it stands in for what is missing.
+            seconds: that the tick took.
+        """
+        arrays = observation.arrays if observation is not None else {}
+        v = float(np.mean(arrays["wheel"], dtype=np.float64)) if "wheel" in arrays else applied.v
+        w = float(arrays["gyro"][0]) if "gyro" in arrays else applied.w
+        way, turn = v * seconds, w * seconds
         middle = self._yaw + turn / 2
         self._x += way * math.cos(middle)
         self._y += way * math.sin(middle)

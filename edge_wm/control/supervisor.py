@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_wm.control.dead_reckoning import DeadReckoning
 from edge_wm.control.free_space import Box, Circle, FreeSpace
 from edge_wm.errors import BadInput
 from edge_wm.sensors.observation import Observation, all_finite, malformed
@@ -157,13 +158,14 @@ class Supervisor:
     def __init__(self, config: SupervisorConfig, tick_s: float) -> None:
         self.config = config
         self._tick_s = tick_s
+        self._driven = DeadReckoning()
         self.start(0.0)
 
     def start(self, now: float) -> None:
         """Begin a run at ``now``: the robot is at rest at the origin of the odometry frame, no fault is known."""
         c = self.config
         self._started = self._last_check = now
-        self._pose = (0.0, 0.0, 0.0)
+        self._driven.reset()
         self._emergency = False
         self._frozen = Latch(c.frozen_ticks, c.recover_ticks)
         self._late = Latch(c.late_ticks, c.recover_ticks)
@@ -203,7 +205,7 @@ class Supervisor:
         if malformed(observation):
             observation = None
         finite = observation is not None and all_finite(observation)
-        self._dead_reckon(observation if finite else None, applied, now)
+        self._driven.update(observation if finite else None, applied, now - self._last_check)
         ring = observation.arrays.get("range") if observation is not None and finite else None
         self._free_space.update(ring, abs(applied.v) * self._tick_s)
         reason = self._fault(observation, now, applied, late)
@@ -256,20 +258,6 @@ class Supervisor:
         expect_change = self._frozen.tripped or abs(applied.v) > MOVING.v or abs(applied.w) > MOVING.w
         return repeated or (same_pixels and expect_change and not first)
 
-    def _dead_reckon(self, observation: Observation | None, applied: Command, now: float) -> None:
-        """Own odometry for the geofence: wheels and gyro where there are any, else what was sent."""
-        arrays = observation.arrays if observation is not None else {}
-        v = float(np.mean(arrays["wheel"])) if "wheel" in arrays else applied.v
-        w = float(arrays["gyro"][0]) if "gyro" in arrays else applied.w
-        seconds = now - self._last_check
-        x, y, yaw = self._pose
-        middle = yaw + 0.5 * w * seconds
-        self._pose = (
-            x + v * seconds * math.cos(middle),
-            y + v * seconds * math.sin(middle),
-            yaw + w * seconds,
-        )
-
     def _within_speeds(self, wanted: Command, limited: list[str]) -> Command:
         c = self.config
         v = min(max(wanted.v, -c.max_reverse_v), c.max_v)
@@ -287,7 +275,7 @@ class Supervisor:
         forward = target.v > 0.0
         free_range, blind = self._free_space.along(target)
         free_range = max(0.0, free_range - (self.config.margin_m - self._side_m))
-        x, y, yaw = self._pose
+        x, y, yaw = self._driven.pose
         sign = 1.0 if forward else -1.0
         fence = self.config.geofence
         free_fence = (

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edge_wm.clock import Clock, SimulatedClock
+from edge_wm.control.dead_reckoning import DeadReckoning
 from edge_wm.control.loop import Outcome, RunResult, Tick
 from edge_wm.drive.body import Body, Point
 from edge_wm.drive.real import Hardware, RealRobot, hardware
 from edge_wm.drive.service_file import Mission
 from edge_wm.errors import BadInput
-from edge_wm.policies.dead_reckoning import DeadReckoning
 from edge_wm.record.tick_record import Pose
 from edge_wm.robot import Robot
 from edge_wm.robot_sensors import ReplaySensors, SimSensors
 from edge_wm.sensors.observation import all_finite
 from edge_wm.sim.frames import to_odometry_frame, to_world_frame
+from firmware_bridge.bridge import NEUTRAL
 
 
 class Errand(NamedTuple):
@@ -110,7 +111,7 @@ class SimulatedErrands:
 
 
 class RealErrands:
-    """Drives of the robot that is there: each begins where the last one ended, as far as wheels and gyro know.
+    """Drives of the robot that is there: each begins where the last one ended, as far as ``DeadReckoning`` knows.
 
     Args:
         robot: what the robot file says.
@@ -128,7 +129,9 @@ class RealErrands:
         self._parts: Hardware | None = None
         self._start: Pose = (0.0, 0.0, 0.0)
         """Of the drive that goes on, or of the next one."""
-        self._driven = DeadReckoning(robot.rates.tick_s)
+        self._driven, self._tick_s = DeadReckoning(), robot.rates.tick_s
+        self._applied = NEUTRAL
+        """What was sent in the tick before."""
 
     def __enter__(self) -> RealErrands:
         self._connected()
@@ -154,8 +157,9 @@ class RealErrands:
 
     def tick(self, tick: Tick) -> None:
         """See ``Errands.tick``."""
-        if tick.observation is not None and all_finite(tick.observation):
-            self._driven.update(tick.observation)
+        usable = tick.observation is not None and all_finite(tick.observation)
+        self._driven.update(tick.observation if usable else None, self._applied, self._tick_s)
+        self._applied = tick.applied
 
     def ended(self, result: RunResult) -> None:
         """See ``Errands.ended``: after a fault the robot is connected anew, perhaps a plug was loose."""
@@ -168,6 +172,7 @@ class RealErrands:
         parts = self._connected()
         self._start = self.pose
         self._driven.reset()
+        self._applied = NEUTRAL
         yield RealRobot(parts, to_odometry_frame(self._start, goal))
 
     def _connected(self) -> Hardware:

@@ -290,7 +290,7 @@ class Service:
         self._manager.busy(BUSY_S)
         with errand.begin() as body:
             recorder = self._recorder()
-            watching: list[Callable[[Tick], None]] = [self._lives]
+            watching: list[Callable[[Tick], None]] = [self._lives, self._errands.tick]
             if self._errands.has_place:
                 with contextlib.suppress(OSError):
                     self._sign_of_driving.touch()
@@ -326,9 +326,11 @@ class Service:
         return result, ended.outcome
 
     def _lives(self, tick: Tick) -> None:
-        """The loop's callback: hear requests, count, and give the sign of life that only a tick can give."""
+        """The loop's first callback: hear requests, count, and give the sign of life that only a tick can give.
+
+        Nothing else belongs here: a callback that raises is not called again, and nobody could stop the robot then.
+        """
         self._ticks += 1
-        self._errands.tick(tick)
         self._requests.poll()
         self._manager.alive()
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_wm.control.dead_reckoning import DeadReckoning
 from edge_wm.control.policy import ARRIVE_M, Decision
-from edge_wm.policies.dead_reckoning import DeadReckoning
 from edge_wm.policies.ring_memory import RingMemory
 from edge_wm.robot import Limits
 from edge_wm.sensors.observation import Array, Observation
@@ -83,7 +83,7 @@ class Reactive:
     ) -> None:
         self._radius_m, self._tick_s, self._arrive_m = radius_m, tick_s, arrive_m
         self._tuning = tuning = tuning or Tuning()
-        self._odometry = DeadReckoning(tick_s)
+        self._odometry = DeadReckoning()
         self._memory = RingMemory(tuning.keep_s, tick_s)
         self._first, self._arcs = _arcs(limits, tuning.horizon_s)
         self.reset((0.0, 0.0))
@@ -99,7 +99,7 @@ class Reactive:
 
     def act(self, observation: Observation, applied: Command, deadline: float) -> Decision:
         """Take the first command of the cheapest arc."""
-        pose = self._odometry.update(observation)
+        pose = self._odometry.update(observation, applied, self._tick_s)
         self._memory.update(observation.arrays["range"], pose)
         self._drop_crumb(pose)
         self._tick += 1

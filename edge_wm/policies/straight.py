@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edge_wm.control.dead_reckoning import DeadReckoning
 from edge_wm.control.policy import ARRIVE_M, Decision
-from edge_wm.policies.dead_reckoning import DeadReckoning
 from edge_wm.robot import Limits
 from edge_wm.sensors.observation import Observation
 from firmware_bridge.bridge import NEUTRAL, Command
@@ -25,8 +25,8 @@ class Straight:
     """
 
     def __init__(self, limits: Limits, tick_s: float = 0.1, arrive_m: float = ARRIVE_M) -> None:
-        self._limits, self._arrive_m = limits, arrive_m
-        self._odometry = DeadReckoning(tick_s)
+        self._limits, self._tick_s, self._arrive_m = limits, tick_s, arrive_m
+        self._odometry = DeadReckoning()
         self.reset((0.0, 0.0))
 
     def reset(self, goal_xy: tuple[float, float]) -> None:
@@ -36,7 +36,7 @@ class Straight:
 
     def act(self, observation: Observation, applied: Command, deadline: float) -> Decision:
         """Turn towards the goal, then drive."""
-        self._odometry.update(observation)
+        self._odometry.update(observation, applied, self._tick_s)
         distance, bearing = self._odometry.to_goal(self._goal)
         if distance <= self._arrive_m:
             return Decision(NEUTRAL, None, distance)

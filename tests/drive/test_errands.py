@@ -20,7 +20,7 @@ from edge_wm.drive.service_file import Mission
 from edge_wm.errors import BadInput
 from edge_wm.robot import DEFAULT_ROBOT, load_robot
 from edge_wm.robot_sensors import RealSensors, V4l2Table, Vl53l0xTable
-from firmware_bridge.bridge import NEUTRAL
+from firmware_bridge.bridge import NEUTRAL, Command
 from tests.control.fakes import TICK_S, FakeBridge, observe
 
 REACHED = RunResult(Outcome.REACHED, "there", None, 1, 0, 0.0, 0, 0.1)
@@ -103,6 +103,22 @@ def test_a_reading_that_is_no_number_does_not_spoil_its_place(parts: Parts) -> N
         robot.tick(tick(math.nan, 0.0))
         robot.tick(replace(tick(1.0, 0.0), observation=None))
         assert robot.pose == pytest.approx((0.5, 0.0, 0.0), abs=1e-6)
+
+
+def test_without_wheels_and_gyro_it_goes_by_what_was_sent(parts: Parts) -> None:
+    seen = observe(0.0, 0)
+    arrays = {name: seen.arrays[name] for name in ("camera", "range")}
+    blind = replace(tick(0.0, 0.0), observation=replace(seen, arrays=arrays))
+    with errands(parts) as robot:
+        errand = robot.to_point((1.0, 0.0), from_here=False)
+        with errand.begin():
+            for command in (*[Command(0.5, 0.0)] * 10, *[Command(0.0, 1.0)] * 5, NEUTRAL):
+                robot.tick(replace(blind, applied=command))
+            assert robot.pose == pytest.approx((0.5, 0.0, 0.5), abs=1e-6)
+            robot.tick(replace(blind, applied=Command(0.5, 0.0)))  # a drive that ended in a fault
+        with errand.begin():
+            robot.tick(blind)  # it stands at first
+            assert robot.pose == pytest.approx((0.5, 0.0, 0.5), abs=1e-6)
 
 
 def test_after_a_fault_it_is_connected_anew_and_keeps_its_place(parts: Parts) -> None:

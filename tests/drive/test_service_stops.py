@@ -6,12 +6,17 @@ import os
 import signal
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from edge_wm.cli import EXIT_INTERRUPTED, run
 from edge_wm.drive.service_file import Mission
+from edge_wm.robot import load_robot
+from edge_wm.robot_sensors import RealSensors, V4l2Table, Vl53l0xTable
+from edge_wm.sensors.observation import Observation
 from tests.blind_model import write_blind
 from tests.drive.service_bench import Bench
 
@@ -19,6 +24,10 @@ GO = b'{"do":"go","goal":[0.8,0.0]}\n'
 GO_ON = b'{"do":"go"}\n'
 STOP = b'{"do":"stop"}\n'
 MISSION = Mission(goals=((0.8, 0.0),))
+
+
+STOP_AT, HEARD_WITHIN = 8, 3
+"""The tick at whose start it is told to stop, and after how many it is slower for sure."""
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +132,44 @@ def test_ctrl_c_before_the_answer_stops_the_robot_too(tmp_path: Path, goal: list
         assert run(["go", *goal, "--socket", str(tmp_path / "drive.sock")]) == EXIT_INTERRUPTED
         service.join()
     assert heard[1] == STOP
+
+
+def without_wheels(folder: Path) -> Bench:
+    """A robot with a camera and a ring, as on a PCA9685, and a model that needs no more."""
+    ring = Vl53l0xTable(bus=1, channels=tuple(range(8)), reach_m=1.2)
+    sensors = RealSensors(V4l2Table(height=48, width=64), ring, wheels=False)
+    robot = replace_fields(load_robot(), sensors=sensors)
+    model = write_blind(folder / "blind", wheels=False)
+    return Bench(folder, model, Mission(goals=((3.0, 0.0),)), " after ", robot)
+
+
+def told_to_stop(bench: Bench) -> None:
+    def change(index: int, observation: Observation) -> Observation:
+        if index == STOP_AT:
+            send(bench, STOP).close()
+        arrays = {name: observation.arrays[name] for name in ("camera", "range")}
+        return replace(observation, arrays=arrays)
+
+    bench.sensors.change = change
+    with pytest.raises(KeyboardInterrupt):
+        bench.service.run([])
+    bench.service.close()
+    assert "interrupted" in bench.said[-1], bench.said
+    speeds = [command.v for command in bench.bridge.log]
+    assert max(speeds[:STOP_AT]) > 0.3  # the control: it did drive
+    assert speeds[STOP_AT + HEARD_WITHIN] < max(speeds)
+
+
+def test_a_robot_without_wheel_speeds_and_gyro_hears_a_stop_and_knows_where_it_is(tmp_path: Path) -> None:
+    bench = without_wheels(tmp_path)
+    told_to_stop(bench)
+    way = sum(command.v for command in bench.bridge.log) * 0.1
+    assert bench.errands.pose[0] == pytest.approx(way, rel=0.05)
+
+
+def test_nothing_else_that_goes_wrong_in_a_tick_keeps_a_stop_from_being_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = without_wheels(tmp_path)
+    monkeypatch.setattr(bench.errands, "tick", lambda tick: 1 / 0)
+    told_to_stop(bench)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_wm.policies.dead_reckoning import DeadReckoning
+from edge_wm.control.dead_reckoning import DeadReckoning
 from edge_wm.policies.reactive import Reactive
 from edge_wm.policies.ring_memory import RingMemory
 from edge_wm.policies.straight import Straight
@@ -42,7 +42,7 @@ def reactive(ring: list[float], goal: tuple[float, float] = (3.0, 0.0), ticks: i
 def test_dead_reckoning_adds_up_a_quarter_circle() -> None:
     odometry = DeadReckoning()
     for _ in range(100):
-        odometry.update(observe(wheel=0.1 * math.pi / 2, turn=math.pi / 20))
+        odometry.update(observe(wheel=0.1 * math.pi / 2, turn=math.pi / 20), NEUTRAL, 0.1)
     assert odometry.pose == pytest.approx((1.0, 1.0, math.pi / 2), abs=0.01)
     distance, bearing = odometry.to_goal((1.0, 3.0))
     assert (distance, bearing) == pytest.approx((2.0, 0.0), abs=0.02)

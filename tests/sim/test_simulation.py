@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 import pytest
 
+from edge_wm.control.dead_reckoning import DeadReckoning
 from edge_wm.errors import BadInput
-from edge_wm.policies.dead_reckoning import DeadReckoning
 from edge_wm.sensors.observation import Observation
 from edge_wm.sim.robot_model import Imperfections
 from edge_wm.sim.simulation import Simulation
@@ -100,8 +100,9 @@ def test_odometry_of_an_ideal_robot_stays_near_the_truth() -> None:
     simulation = Simulation(world(), START, imperfections=IDEAL, render=False)
     odometry = DeadReckoning()
     for tick in range(50):
-        simulation.step(Command(0.3, 0.8 if tick < 25 else -0.8), 0.1)
-        odometry.update(simulation.observe())
+        command = Command(0.3, 0.8 if tick < 25 else -0.8)
+        simulation.step(command, 0.1)
+        odometry.update(simulation.observe(), command, 0.1)
     x, y, _ = odometry.pose
     true_x, true_y, _ = simulation.pose
     assert math.hypot(x + START[0] - true_x, y - true_y) < 0.06
