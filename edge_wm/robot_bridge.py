@@ -25,7 +25,9 @@ Trim = Annotated[float, Meta(ge=0.5, le=2.0)]
 Channel = Annotated[int, Meta(ge=0, le=15)]
 Metres = Annotated[float, Meta(gt=0.0, le=10.0)]
 SystemId = Annotated[int, Meta(ge=1, le=255)]
-Device = Annotated[str, Meta(min_length=1)]
+Text = Annotated[str, Meta(min_length=1)]
+DeviceFile = Annotated[str, Meta(pattern=r"^/[^/]")]
+"""Whole path of a file that the kernel has for a device, the same from whatever folder a program is started in."""
 
 
 # --- [drive] ---------------------------------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ class SimavrTable(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
         firmware: what it is built with.
     """
 
-    folder: Device
+    folder: Text
     firmware: Firmware
 
 
@@ -124,7 +126,7 @@ class SerialTable(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
         firmware: what it is built with.
     """
 
-    device: Device | None = None
+    device: DeviceFile | None = None
     baud: Annotated[int, Meta(ge=1200, le=4_000_000)] = BAUD
     firmware: Firmware = Firmware()
 
@@ -139,7 +141,7 @@ class MavlinkTable(Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
         system: our own system id, which the rover's failsafe watches.
     """
 
-    device: Device
+    device: Text
     baud: Annotated[int, Meta(ge=1200, le=4_000_000)] = BAUD
     vehicle: SystemId | None = None
     system: SystemId = 255
@@ -175,7 +177,7 @@ class EscTable(Struct, frozen=True, forbid_unknown_fields=True):
 class OutputEnableTable(Struct, frozen=True, forbid_unknown_fields=True):
     """The GPIO line that the chip's OE pin is on."""
 
-    chip: Device
+    chip: DeviceFile
     line: Annotated[int, Meta(ge=0, le=1023)]
 
 
@@ -238,7 +240,7 @@ class RecordedTable(Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         goal: of a run to several goals, the one whose drive is replayed, counted from 1; None for all, one after the other.
     """
 
-    file: Device
+    file: Text
     goal: Annotated[int, Meta(ge=1, le=100_000)] | None = None
 
 

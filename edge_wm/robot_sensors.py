@@ -9,16 +9,17 @@ from msgspec import Meta, Struct
 
 from edge_wm.robot_bridge import (
     BridgeTable,
+    DeviceFile,
     MavlinkTable,
     RecordedTable,
     SerialTable,
     SimavrTable,
     SimTable,
+    Text,
 )
 
 Pixels = Annotated[int, Meta(ge=8, le=4096)]
 Count = Annotated[int, Meta(ge=0, le=1000)]
-Text = Annotated[str, Meta(min_length=1)]
 FramesPerSecond = Annotated[float, Meta(ge=1.0, le=240.0)]
 Seconds = Annotated[float, Meta(gt=0.0, le=2.0)]
 Metres = Annotated[float, Meta(gt=0.0, le=100.0)]
@@ -114,7 +115,7 @@ class V4l2Table(
         device: its file; the names in ``/dev/v4l/by-id/`` stay the same when it is plugged in elsewhere.
     """
 
-    device: Text = "/dev/video0"
+    device: DeviceFile = "/dev/video0"
     capture: tuple[Pixels, Pixels] = (640, 480)
 
 

@@ -226,6 +226,14 @@ MOTORS = "pwm_hz = 1000\nleft = { forward = 1, backward = 0 }\nright = { forward
         ('[bridge]\nkind = "sim"\n[drive]\nkind = "tracked"\n', "drive.kind: no driver for 'tracked'"),
         ('[bridge]\nkind = "serial"\nbuad = 9600\n', "bridge: object contains unknown field `buad`"),
         ('[bridge]\nkind = "mavlink"\n', "bridge: object missing required field `device`"),
+        (
+            '[bridge]\nkind = "serial"\ndevice = "ttyACM0"\n',
+            "bridge.device: expected `str` matching regex '^/",
+        ),
+        (
+            CHIP + 'output_enable = { chip = "gpiochip0", line = 17 }\n' + MOTORS + DRIVE,
+            "bridge.output_enable.chip: expected `str` matching regex '^/",
+        ),
         ('[bridge]\nkind = "serial"\n' + CAR, "drive.kind: the firmware drives two wheels side by side"),
         (
             '[bridge]\nkind = "serial"\n' + DRIVE.replace("0.7", "0.5"),

@@ -59,6 +59,14 @@ WRONG = [
         'kind = "webcam"',
         "sensors.camera.kind: no driver for 'webcam'; there is picamera2,",
     ),
+    *(
+        (
+            'kind = "picamera2"\nnumber = 0 ',
+            f'kind = "v4l2"\ndevice = "{device}" ',
+            "sensors.camera.device: expected `str` matching regex '^/",
+        )
+        for device in ("video0", "//dev/video0", "/", "")
+    ),
     ('kind = "vl53l0x"', 'kind = "sonar"', "sensors.range"),
     ('kind = "mpu6050"', 'kind = "bno055"', "sensors.imu"),
     ("height = 48 ", "height = 0 ", "sensors.camera.height"),
