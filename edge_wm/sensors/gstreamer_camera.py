@@ -9,19 +9,22 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from edge_wm.errors import one_line
 from edge_wm.sensors import gstreamer_process
 from edge_wm.sensors.frame import CameraError, Frame
-from edge_wm.sensors.gstreamer_process import HEADER, MAGIC
+from edge_wm.sensors.gstreamer_process import ENDED, HEADER, MAGIC
 from edge_wm.sensors.picture import Layout, Picture
 
 PROGRAM = Path(gstreamer_process.__file__)
 MOST_BYTES = 4096 * 4096 * 4
 """Of one frame."""
 AT_ONCE = 1 << 20
+LAST_WORDS = 1 << 14
+"""Bytes that are kept of what the process writes to standard error."""
 END_S = 1.0
 """For the process to let go of the camera; it is killed then."""
 
@@ -39,6 +42,7 @@ class GstreamerCamera:
         self._command = [python, "-I", str(PROGRAM), source, str(width), str(height)]
         self._process: subprocess.Popen[bytes] | None = None
         self._received = bytearray()
+        self._said = bytearray()
 
     @property
     def name(self) -> str:
@@ -67,13 +71,14 @@ class GstreamerCamera:
     def newest(self, wait_s: float) -> Frame | None:
         """See ``FrameSource.newest``."""
         process = self._process
-        if process is None or process.stdout is None:
+        if process is None or process.stdout is None or process.stderr is None:
             raise CameraError(f"{self.name}: not open")
         until = time.monotonic() + wait_s
         newest: Frame | None = None
         while newest is None and (rest := until - time.monotonic()) > 0.0:
-            select.select([process.stdout], [], [], rest)
-            ended = self._receive(process.stdout.fileno())
+            select.select([process.stdout, process.stderr], [], [], rest)
+            ended = _receive(process.stdout, self._received)
+            ended |= self._listen(process.stderr)
             while (frame := self._next()) is not None:
                 newest = frame
             if ended and newest is None:
@@ -84,6 +89,7 @@ class GstreamerCamera:
         """See ``FrameSource.close``."""
         process, self._process = self._process, None
         self._received.clear()
+        self._said.clear()
         if process is None:
             return
         process.terminate()
@@ -97,16 +103,11 @@ class GstreamerCamera:
             with suppress(OSError):
                 pipe.close()
 
-    def _receive(self, pipe: int) -> bool:
-        """Take all that has come.  Returns whether nothing will come any more."""
-        while True:
-            try:
-                data = os.read(pipe, AT_ONCE)
-            except BlockingIOError:
-                return False
-            if not data:
-                return True
-            self._received += data
+    def _listen(self, pipe: IO[bytes]) -> bool:
+        """As ``_receive``, from standard error: a process that nobody listens to hangs when that pipe is full."""
+        ended = _receive(pipe, self._said)
+        del self._said[:-LAST_WORDS]
+        return ended
 
     def _next(self) -> Frame | None:
         """The next frame of what was received; None if it is not complete."""
@@ -125,9 +126,21 @@ class GstreamerCamera:
         """Why the process has ended."""
         with suppress(subprocess.TimeoutExpired):
             process.wait(END_S)
-        said = b""
-        if process.stderr is not None:
-            with suppress(OSError):
-                said = process.stderr.read() or b""
-        lines = one_line(said.decode(errors="replace").strip().rpartition("\n")[2])
-        return lines or f"its process has ended, exit code {process.returncode}"
+        assert process.stderr is not None
+        self._listen(process.stderr)
+        said = self._said.decode(errors="replace").strip()
+        _, has_reason, reason = said.rpartition(ENDED)
+        line = reason.partition("\n")[0] if has_reason else said.rpartition("\n")[2]
+        return one_line(line) or f"its process has ended, exit code {process.returncode}"
+
+
+def _receive(pipe: IO[bytes], into: bytearray) -> bool:
+    """Take all that has come.  Returns whether nothing will come any more."""
+    while True:
+        try:
+            data = os.read(pipe.fileno(), AT_ONCE)
+        except BlockingIOError:
+            return False
+        if not data:
+            return True
+        into += data

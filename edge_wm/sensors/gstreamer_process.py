@@ -1,4 +1,4 @@
-"""Runs a GStreamer pipeline and writes its frames to standard output, each with the moment at which it was captured.
+"""Runs a GStreamer pipeline and writes its frames to the pipe at standard output, each with the moment at which it was captured.
 
 ``gstreamer_camera.py`` starts this file with the Python that has GStreamer's bindings, which is the system's: on a Jetson that may be 3.8,
 and edge-wm is not in it.  A pipeline that hangs or crashes, as those of CSI cameras do, takes only this process with it.
@@ -22,11 +22,16 @@ CAPS = "video/x-raw,format=RGBA,width={width},height={height},pixel-aspect-ratio
 SINK = "appsink name=sink max-buffers=1 drop=true sync=false"
 """It keeps the newest frame only, and gives it at once."""
 WAIT_NS = 500_000_000
+ENDED = "edge-wm: "
+"""Before the reason for which the process ends: plugins write to standard error too, also after it."""
 
 
 def main() -> int:
     """Exit code 0: nobody reads any more; 1: the pipeline failed, and why is on standard error."""
     source, width, height = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    # Plugins print to standard output, as nvarguscamerasrc does: the frames have the pipe for themselves.
+    frames = os.dup(1)
+    os.dup2(2, 1)
     try:
         gi: Any = importlib.import_module("gi")
         for name in ("Gst", "GstApp", "GstVideo"):
@@ -47,15 +52,15 @@ def main() -> int:
     pipeline.use_clock(clock)
     pipeline.set_state(gst.State.PLAYING)
     try:
-        return send_frames(gst, video, pipeline)
+        return send_frames(gst, video, pipeline, frames)
     except BrokenPipeError:
         return 0
     finally:
         pipeline.set_state(gst.State.NULL)
 
 
-def send_frames(gst: Any, video: Any, pipeline: Any) -> int:
-    """Until the pipeline ends."""
+def send_frames(gst: Any, video: Any, pipeline: Any, frames: int) -> int:
+    """To the pipe ``frames``, until the pipeline ends."""
     sink, bus = pipeline.get_by_name("sink"), pipeline.get_bus()
     while True:
         message = bus.pop_filtered(gst.MessageType.ERROR | gst.MessageType.EOS)
@@ -75,22 +80,22 @@ def send_frames(gst: Any, video: Any, pipeline: Any) -> int:
         try:
             time_ns = running + pipeline.get_base_time()
             header = HEADER.pack(MAGIC, time_ns, info.width, info.height, info.stride[0], len(mapped.data))
-            write(header)
-            write(mapped.data)
+            write(frames, header)
+            write(frames, mapped.data)
         finally:
             buffer.unmap(mapped)
 
 
-def write(data: bytes) -> None:
+def write(pipe: int, data: bytes) -> None:
     """All of it."""
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(1, rest) :]
+        rest = rest[os.write(pipe, rest) :]
 
 
 def failed(why: str) -> int:
     """Say why."""
-    print(" ".join(why.split()), file=sys.stderr, flush=True)
+    print(ENDED + " ".join(why.split()), file=sys.stderr, flush=True)
     return 1
 
 

@@ -16,12 +16,14 @@ import pytest
 from edge_wm.clock import MonotonicClock
 from edge_wm.sensors.camera import Camera
 from edge_wm.sensors.frame import CameraError, Frame
-from edge_wm.sensors.gstreamer_camera import GstreamerCamera
+from edge_wm.sensors.gstreamer_camera import LAST_WORDS, GstreamerCamera
+from edge_wm.sensors.gstreamer_process import HEADER, MAGIC
 from edge_wm.sensors.picture import fitted
 
 PYTHON = "/usr/bin/python3"
 BINDINGS = "import gi; gi.require_version('GstVideo', '1.0'); from gi.repository import GstVideo"
 LIVE = "videotestsrc is-live=true pattern={} ! video/x-raw,width=640,height=480,framerate=50/1 ! videoconvert ! videoscale"
+A_FRAME = HEADER.pack(MAGIC, 1_000_000_000, 1, 1, 4, 4) + bytes(4)
 NOISE, COLOURS = LIVE.format("snow"), LIVE.format("smpte75")
 
 
@@ -102,6 +104,16 @@ def test_who_comes_late_gets_the_newest_frame(opened: Callable[..., GstreamerCam
 
 
 @real
+def test_a_plugin_that_prints_spoils_no_frame(opened: Callable[..., GstreamerCamera]) -> None:
+    """As nvarguscamerasrc does.  This one prints every byte of a frame, which is more than a pipe holds."""
+    chatting = COLOURS.replace("! videoconvert", "! identity dump=true ! videoconvert")
+    chatting = chatting.replace("width=640,height=480", "width=160,height=120")
+    source = opened(chatting, 160, 120)
+    for _ in range(5):
+        assert fitted(a_frame(source).picture, 64, 48)[16, 5].tolist() == pytest.approx([191] * 3, abs=20)
+
+
+@real
 @pytest.mark.parametrize(
     ("source", "why"),
     [
@@ -166,6 +178,33 @@ def test_a_process_that_hangs_takes_no_longer_than_the_wait_and_is_ended(
     time.sleep(0.5)  # until it no longer hears SIGTERM
     source.close()
     assert process.poll() == -signal.SIGKILL
+
+
+def test_what_a_process_says_beside_its_frames_never_makes_it_wait(
+    tmp_path: Path, opened: Callable[..., GstreamerCamera]
+) -> None:
+    says = f"import sys, time; sys.stderr.write('a warning\\n' * 100_000); sys.stdout.buffer.write({A_FRAME!r}); sys.stdout.flush(); time.sleep(60)"
+    source = opened(NOISE, python=program(tmp_path, says))
+    assert a_frame(source).time == 1.0
+    assert 0 < len(source._said) <= LAST_WORDS
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("CONSUMER: runs\nedge-wm: the stream has ended\nCONSUMER: Done Success\n", "the stream has ended"),
+        ("CONSUMER: ruedge-wm: the stream has ended\nns\n", "the stream has ended"),
+        ("Traceback:\nIndexError: what\n", "IndexError: what"),
+        ("", "its process has ended, exit code 3"),
+    ],
+)
+def test_why_a_process_has_ended_is_found_among_what_plugins_say(
+    said: str, why: str, tmp_path: Path, opened: Callable[..., GstreamerCamera]
+) -> None:
+    ends = program(tmp_path, f"import sys; sys.stderr.write({said!r}); sys.exit(3)")
+    with pytest.raises(CameraError) as ended:
+        a_frame(opened(NOISE, python=ends))
+    assert str(ended.value) == f"camera (GStreamer): {why}"
 
 
 def test_a_process_that_writes_something_else_is_not_believed(
