@@ -41,7 +41,7 @@ def health(board: Board, root: Path) -> Iterator[Finding]:
     state = machine_state(board.health, root)
     yield from _temperature(state.temperature_c, board.health.throttles_at_c)
     if board.health.throttled is not None:
-        yield _throttling(state.throttled, board.health.throttled, root)
+        yield _throttling(state.throttled, board.health.throttled, board.health.throttled_gives, root)
     if state.governor is not None:
         yield _governor(set(state.governor.split(", ")), str(board.health.governor), root)
 
@@ -58,25 +58,29 @@ def _temperature(celsius: float | None, limit: float | None) -> Iterator[Finding
         yield ok("temperature", said)
 
 
-def _throttling(said: str | None, source: str, root: Path) -> Finding:
-    """Bits of a Raspberry Pi's firmware, else counts of events since boot."""
-    now, since_boot = [], []
+def _throttling(said: str | None, source: str, gives: str | None, root: Path) -> Finding:
+    """Bits of a Raspberry Pi's firmware, else counts of the events that ``gives`` tells of."""
     of_firmware = "get_throttled" in source
     told = re.search(r"(?:^|0x)([0-9a-f]+)$" if of_firmware else r"\d", said or "")
     if said is None or told is None:
         return warning("throttling", f"unknown: {source} says {said or 'nothing'}", _why_silent(source, root))
-    if of_firmware:
-        bits = int(told[1], 16)
-        now = [words for bit, words in _FIRMWARE_BITS.items() if bits >> bit & 1]
-        since_boot = [words for bit, words in _FIRMWARE_BITS.items() if bits >> bit + 16 & 1]
-    elif events := sum(map(int, re.findall(r"\d+", said))):
-        since_boot = [f"{events} times"]
+    if not of_firmware:
+        return _events(said, gives or "how often since boot")
+    bits = int(told[1], 16)
+    now = [words for bit, words in _FIRMWARE_BITS.items() if bits >> bit & 1]
+    since_boot = [words for bit, words in _FIRMWARE_BITS.items() if bits >> bit + 16 & 1]
     remedy = SUPPLY if any("voltage" in words for words in (*now, *since_boot)) else COOL
     if now:
         return error("throttling", f"now: {', '.join(now)}", remedy)
     if since_boot:
         return warning("throttling", f"since boot: {', '.join(since_boot)}", remedy)
     return ok("throttling", "none since boot")
+
+
+def _events(counts: str, of_what: str) -> Finding:
+    if not any(map(int, re.findall(r"\d+", counts))):
+        return ok("throttling", "none since boot")
+    return warning("throttling", f"{counts}: {of_what}", SUPPLY if "voltage" in of_what else COOL)
 
 
 def _why_silent(source: str, root: Path) -> str:

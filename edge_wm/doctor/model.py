@@ -12,6 +12,7 @@ from edge_wm.bundle.golden import Golden
 from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.bundle.verify import verify_execution
 from edge_wm.doctor.finding import Finding, error, ok, warning
+from edge_wm.doctor.remedy import pip_install
 from edge_wm.drive.accelerated import accelerated_or_not
 from edge_wm.drive.pilot import refuse_misfit
 from edge_wm.engines.execution import Execution
@@ -53,7 +54,7 @@ def _engine(bundle: Bundle, robot: Robot) -> Iterator[Finding]:
         golden = Golden(bundle)
         verify_execution(bundle, execution, golden)
     except BadInput as why:
-        yield error("engine", str(why), "pip install --force-reinstall edge-wm; docs/engines.md")
+        yield error("engine", str(why), f"{pip_install('--force-reinstall', 'edge-wm')}; docs/engines.md")
         return
     yield ok("engine", f"{execution}: repeats the golden vectors")
     yield _speed(bundle, execution, golden, profiled is not None)

@@ -27,16 +27,20 @@ def remedy_for(why: str, otherwise: str) -> str:
         otherwise: what to do where they are neither of a library that an extra of ours has, nor of another program in the way.
     """
     if extra := re.search(r"edge-wm\[[a-z0-9]+\]", why):
-        return _pip_install(extra[0])
+        return pip_install(extra[0])
     if "another program" in why:
         return "sudo systemctl stop edge-wm, if that is the other program"
     return otherwise
 
 
-def _pip_install(what: str) -> str:
-    """The command that installs into the environment that runs this; not every one has a pip of its own."""
+def pip_install(*what: str) -> str:
+    """The command that installs into the environment that runs this; not every one has a pip of its own.
+
+    Args:
+        what: packages, and options that pip and uv both have.
+    """
     pip = [sys.executable, "-m", "pip", "install"]
     if importlib.util.find_spec("pip") is None:
         pip = ["uv", "pip", "install", "--python", sys.executable]
     sudo = [] if os.access(sys.prefix, os.W_OK) else ["sudo"]
-    return shlex.join([*sudo, *pip, what])
+    return shlex.join([*sudo, *pip, *what])

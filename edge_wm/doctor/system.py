@@ -89,7 +89,9 @@ def disk(folder: Path) -> Finding:
     largest = f"sudo du -xh --max-depth=2 {folder} | sort -h | tail"
     if facts.f_flag & os.ST_RDONLY:
         return error(
-            "disk", f"{folder} cannot be written", f"sudo mount -o remount,rw {folder}; dmesg | tail"
+            "disk",
+            f"{folder} cannot be written",
+            f'sudo mount -o remount,rw "$(findmnt -no TARGET --target {folder})"; dmesg | tail',
         )
     if free_mb < NO_DISK_MB:
         return error("disk", said, largest)
@@ -178,22 +180,22 @@ def service(unit: str = "edge-wm.service") -> Finding:
             f"{unit} has failed: {result}",
             f"journalctl -u {unit} -n 50; sudo systemctl reset-failed {unit}; sudo systemctl start {unit}",
         )
+    if state not in ("active", "inactive"):
+        return warning("service", f"{unit} is {state}", f"journalctl -u {unit} -n 50")
+    if state == "active" and facts.get("WatchdogUSec") in ("0", "infinity"):
+        return warning(
+            "service", f"{unit}: nobody notices if it hangs", f"set WatchdogSec: sudo systemctl edit {unit}"
+        )
+    if state == "active" and restarts:
+        return warning(
+            "service", f"{unit} is active, restarted {restarts} times", f"journalctl -u {unit} -p warning"
+        )
     if facts.get("UnitFileState") == "disabled":
         return note(
             "service", f"{unit} is {state} and does not start at boot", f"sudo systemctl enable --now {unit}"
         )
     if state == "inactive":  # as it has to be while somebody else has bridge and camera
         return note("service", f"{unit} is stopped", f"sudo systemctl start {unit}")
-    if state != "active":
-        return warning("service", f"{unit} is {state}", f"journalctl -u {unit} -n 50")
-    if facts.get("WatchdogUSec") in ("0", "infinity"):
-        return warning(
-            "service", f"{unit}: nobody notices if it hangs", f"set WatchdogSec: sudo systemctl edit {unit}"
-        )
-    if restarts:
-        return warning(
-            "service", f"{unit} is active, restarted {restarts} times", f"journalctl -u {unit} -p warning"
-        )
     return ok("service", f"{unit} is active")
 
 

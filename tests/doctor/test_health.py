@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_wm.board import Board, Health
-from edge_wm.doctor.finding import Finding, Level, warning
-from edge_wm.doctor.health import MAILBOX, health
+from edge_wm.board import Board, Health, board_files, load_board
+from edge_wm.doctor.finding import Finding, Level, ok, warning
+from edge_wm.doctor.health import COOL, MAILBOX, SUPPLY, health
 from tests.doctor.machines import POLICY, good_machine, having, program_in
 
 FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
-COUNTS = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
+HOT_CORES = "sys/devices/system/cpu/cpu{}/thermal_throttle/core_throttle_count"
+ORIN_EVENTS = "sys/class/hwmon/hwmon3/oc{}_event_cnt"
 
 
 def board(throttled: str = f"/{FIRMWARE}") -> Board:
@@ -89,11 +90,24 @@ def test_what_slows_a_board_down_is_found(
     assert remedy in finding.remedy
 
 
-@pytest.mark.parametrize(("count", "level"), [("0\n", Level.OK), ("17\n", Level.WARNING)])
-def test_counts_of_throttling_are_since_boot(count: str, level: Level, root: Path) -> None:
-    having(COUNTS, count)(root)
-    found = {finding.check: finding for finding in health(board(f"/{COUNTS}"), root)}
-    assert found["throttling"].level is level
+@pytest.mark.parametrize(
+    ("name", "file", "remedy"),
+    [("generic-x86-64", HOT_CORES, COOL), ("jetson-orin-nano", ORIN_EVENTS, SUPPLY)],
+)
+def test_counts_of_throttling_are_of_what_the_board_file_says(
+    name: str, file: str, remedy: str, root: Path
+) -> None:
+    of = load_board(board_files()[name])
+
+    def throttling() -> Finding:
+        (finding,) = (finding for finding in health(of, root) if finding.check == "throttling")
+        return finding
+
+    for number in (1, 2, 3):
+        having(file.format(number), "0\n")(root)
+    assert throttling() == ok("throttling", "none since boot")
+    having(file.format(2), "17\n")(root)
+    assert throttling() == warning("throttling", f"0, 17, 0: {of.health.throttled_gives}", remedy)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from edge_wm.doctor.finding import Finding, Level
 from edge_wm.doctor.model import model
+from edge_wm.doctor.remedy import pip_install
 from edge_wm.paths import shipped
 from edge_wm.robot import load_robot
 from tests.tiny_model import read_manifest, write_manifest
@@ -61,6 +62,7 @@ def test_an_engine_that_computes_another_model_is_found(bundle: Path) -> None:
     write_manifest(bundle, facts)
     checks = found(bundle)
     assert checks["engine"].level is Level.ERROR
+    assert checks["engine"].remedy == f"{pip_install('--force-reinstall', 'edge-wm')}; docs/engines.md"
     assert "speed" not in checks
 
 

@@ -136,6 +136,24 @@ def test_a_disk_that_is_full_or_read_only_is_found(
     assert remedy in finding.remedy
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_read_only_disk_can_be_written_after_the_remedy(tmp_path: Path) -> None:
+    """Also where the folder is not the one that it is mounted on."""
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        runs = tmp_path / "edge-wm" / "runs"
+        runs.mkdir(parents=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        finding = disk(runs)
+        assert "cannot be written" in finding.said
+        mend = finding.remedy.partition(";")[0].removeprefix("sudo ")
+        subprocess.run(["sh", "-c", mend], check=True)
+        assert "cannot be written" not in disk(runs).said
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
 GOOD_SERVICE = {
     "LoadState": "loaded",
     "ActiveState": "active",
@@ -155,6 +173,24 @@ GOOD_SERVICE = {
         ({"ActiveState": "inactive"}, Level.NOTE, "is stopped", "systemctl start"),
         ({"ActiveState": "activating"}, Level.WARNING, "is activating", "journalctl"),
         ({"UnitFileState": "disabled"}, Level.NOTE, "does not start at boot", "enable --now"),
+        (
+            {"UnitFileState": "disabled", "ActiveState": "inactive"},
+            Level.NOTE,
+            "is inactive and does not start at boot",
+            "enable --now",
+        ),
+        (
+            {"UnitFileState": "disabled", "ActiveState": "activating", "NRestarts": "40"},
+            Level.WARNING,
+            "is activating",
+            "journalctl",
+        ),
+        (
+            {"UnitFileState": "disabled", "NRestarts": "40"},
+            Level.WARNING,
+            "restarted 40 times",
+            "journalctl",
+        ),
         ({"NRestarts": "4"}, Level.WARNING, "restarted 4 times", "journalctl"),
         ({"WatchdogUSec": "0"}, Level.WARNING, "nobody notices if it hangs", "WatchdogSec"),
     ],
