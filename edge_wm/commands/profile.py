@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,9 +98,10 @@ def command(
     files = robot_files(robot, model)
     described = load_robot(files.robot)
     old = None if old_file is None else read_profile(old_file)
-    if folder is not None:
-        check_contribution(take.board_of(described).name, folder)
     bundle = load_bundle(files.model, roles=("observe", "imagine"))
+    if folder is not None:
+        today = datetime.datetime.now(datetime.timezone.utc).date()
+        check_contribution(take.board_of(described).name, bundle.manifest.name, today, folder)
     click.echo(str(files))
     console = Console()
     if not console.is_terminal:
@@ -122,10 +124,10 @@ def command(
         click.echo(f"{files.model}: no form of it can be used on this machine")
         return 1
     click.echo(verdict(profile, len(bundle.manifest.sizes) > 1))
-    if folder is not None:
-        click.echo(f"contributed as {contribute(profile, folder)}")
     if not no_store:
         click.echo(f"remembered in {remember(bundle.sha256, profile.chosen, profile.rows)}")
+    if folder is not None:
+        click.echo(f"contributed as {contribute(profile, folder)}")
     worse = comparison is not None and comparison.worse is not None
     return 0 if profile.keeps_budget and not worse else 1
 

@@ -100,9 +100,11 @@ def _error(check: GoldenCheck) -> OutputError:
 
 
 def _share(error: OutputError) -> float:
-    if error.max_abs is None:
+    if error.max_abs == 0.0:  # exact, whatever is allowed
+        return 0.0
+    if error.max_abs is None or error.allowed_max_abs == 0.0:
         return math.inf
-    return error.max_abs / error.allowed_max_abs if error.allowed_max_abs else math.inf * (error.max_abs > 0)
+    return error.max_abs / error.allowed_max_abs
 
 
 def _finite(figure: float) -> float | None:

@@ -23,28 +23,38 @@ def contribute(profile: Profile, folder: Path) -> Path:
     """Write a profile to ``folder`` as ``BOARD-MODEL-DATE.json`` without what is private; return the file.
 
     Raises:
-        BadInput: see :func:`check_contribution`; nothing was chosen; or another profile is there under this name.
+        BadInput: see :func:`check_contribution`; or nothing was chosen.
     """
-    check_contribution(profile.board, folder)
+    day = datetime.datetime.fromisoformat(profile.measured_at).date()
+    file = check_contribution(profile.board, profile.model, day, folder)
     if profile.chosen is None:
         raise BadInput(f"{folder}: nothing to contribute: no form of the model can be used on this machine")
-    day = datetime.datetime.fromisoformat(profile.measured_at).date().isoformat()
-    file = folder / f"{profile.board}-{profile.model}-{day}.json"
     write_json(file, anonymous(profile))
     return file
 
 
-def check_contribution(board: str, folder: Path) -> None:
-    """Raise BadInput if there is no such folder, or the board is no computer that has a file in `boards/`."""
+def check_contribution(board: str, model: str, day: datetime.date, folder: Path) -> Path:
+    """The file that a profile of this day (UTC) is written to.
+
+    Raises:
+        BadInput: there is no such folder; the board is no computer that has a file in `boards/`; or another profile is there
+            under this name.
+    """
     if not folder.is_dir():
         raise BadInput(
             f"{folder}: there is no such folder: profiles are contributed to boards/profiles of a checkout"
         )
-    file = board_files().get(board)
-    if file is None or load_board(file).recognised is None:
+    known = board_files().get(board)
+    if known is None or load_board(known).recognised is None:
         raise BadInput(
             f"{folder}: no file in boards/ is for the computer {board!r}: contribute that first, see docs/profiles.md"
         )
+    file = folder / f"{board}-{model}-{day.isoformat()}.json"
+    if file.exists():
+        raise BadInput(
+            f"{file}: is there, and may be somebody else's: give it another name, or contribute to another folder"
+        )
+    return file
 
 
 def anonymous(profile: Profile) -> Profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import signal
 import subprocess
 import sys
@@ -154,11 +155,18 @@ def test_a_contribution_is_written_or_refused_before_anything_is_measured(
     assert run_profile(bundle, "--contribute", str(tmp_path / "missing")) == 2
     folder = tmp_path / "profiles"
     folder.mkdir()
+    today = datetime.datetime.now(datetime.timezone.utc).date()
     options = ("--quick", "--no-store", "--contribute", str(folder), "--note", "a shared machine")
     assert run_profile(bundle, *options) == 0
     (file,) = folder.iterdir()
     assert f"contributed as {file}" in capsys.readouterr().out
-    assert (found := read_profile(file)).note == "a shared machine" and found.robot is None
+    found = read_profile(file)
+    assert found.note == "a shared machine" and found.robot is None
+    for day in (today, today + datetime.timedelta(days=1)):  # if midnight comes meanwhile
+        (folder / f"rpi4-{found.model}-{day}.json").touch()
+    monkeypatch.setattr(take, "take_profile", None)
+    assert run_profile(bundle, *options) == 2
+    assert "is there" in capsys.readouterr().err
     assert remembered(load_bundle(bundle).sha256) is None
 
 

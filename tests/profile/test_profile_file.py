@@ -13,7 +13,7 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.output_file import write_json
 from edge_wm.profile.compare import WORSE_MS, WORSE_RATIO, compare
-from edge_wm.profile.contribute import anonymous, check_contribution, contribute
+from edge_wm.profile.contribute import anonymous, contribute
 from edge_wm.profile.machine_state import MachineState
 from edge_wm.profile.profile_file import FORMAT_VERSION, read_profile
 from tests.profile.samples import FP32, INT8, profile, row
@@ -115,9 +115,18 @@ def test_what_is_measured_is_contributed_as_it_is() -> None:
     assert anonymous(profile()) == profile(robot=None)
 
 
+def test_a_contribution_takes_the_place_of_no_other(tmp_path: Path) -> None:
+    first = contribute(profile(note="a whole one"), tmp_path)
+    with pytest.raises(BadInput, match=f"{first}: is there"):
+        contribute(profile(note="a quick one"), tmp_path)
+    assert read_profile(first).note == "a whole one"
+    first.rename(tmp_path / "another-name.json")
+    assert contribute(profile(), tmp_path) == first
+
+
 def test_a_contribution_needs_a_folder_a_known_board_and_a_choice(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no such folder"):
-        check_contribution("rpi5", tmp_path / "missing")
+        contribute(profile(), tmp_path / "missing")
     for board in ("janes-board", "sim"):
         with pytest.raises(BadInput, match=f"no file in boards/ is for the computer '{board}'"):
             contribute(profile(board=board), tmp_path)

@@ -109,6 +109,10 @@ def test_accuracy_is_of_the_output_that_is_nearest_to_its_tolerance() -> None:
     assert form.worst == near
     beyond = OutputError("imagine", "value", None, None, 100.0)
     assert msgspec.structs.replace(form, outputs=(near, beyond)).worst == beyond
+    exact = OutputError("observe", "next_step", 0.0, 0.0, 0.0)
+    assert msgspec.structs.replace(form, outputs=(exact, far, near)).worst == near
+    inexact = msgspec.structs.replace(exact, max_abs=1e-9)
+    assert msgspec.structs.replace(form, outputs=(near, inexact)).worst == inexact
     text = printed(accuracy_table(profile(accuracy=(form,))))
     assert "next_state" in text and "0.09" in text and "0.99" in text and "value" not in text
 
