@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_wm.board import Board, board_files, load_board
+from edge_wm.errors import BadInput
 
 TOP = Path(__file__).resolve().parents[1]
 LOCK = TOP / "requirements" / "test.txt"
@@ -34,6 +35,8 @@ GLIBCS = (
 )
 """Of wheels that every supported system can use: JetPack 6 has glibc 2.35, Bookworm 2.36."""
 COPIED = ("boards", "requirements/test.txt", "LICENSE", "NOTICE")
+OURS = {"wheels", "install.sh", "SHA256SUMS", *(name.partition("/")[0] for name in COPIED)}
+"""All that lies in a bundle, also in one that was interrupted."""
 START = '#!/bin/sh\nexec "$(dirname "$0")/boards/install/install.sh" "$@"\n'
 
 
@@ -44,6 +47,17 @@ def pythons_of(board: Board) -> tuple[str, ...]:
         first, last = map(int, span.groups())
         return tuple(version for version in PYTHONS if first <= int(version.partition(".")[2]) <= last)
     return tuple(version for version in PYTHONS if re.search(rf"\b{re.escape(version)}\b", said)) or PYTHONS
+
+
+def check_place(folder: Path) -> None:
+    """Raise BadInput if ``folder`` holds anything else than an older bundle, whose place a new one takes."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"--to: {folder} is no folder")
+    others = sorted({path.name for path in folder.iterdir()} - OURS) if folder.exists() else []
+    if others:
+        raise BadInput(
+            f"--to: {folder} holds {others[0]}, which is of no bundle: name a new folder, or an empty one"
+        )
 
 
 def make(board: Board, pythons: Sequence[str], sim: bool, folder: Path) -> None:
@@ -106,17 +120,22 @@ def _run(command: Sequence[str]) -> None:
 
 
 def main() -> int:
-    """Exit code 0: it is there; 1: a step failed."""
+    """Exit code 0: it is there; 1: a step failed; 2: bad input."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--board", required=True, choices=sorted(board_files()))
     parser.add_argument("--python", action="append", choices=PYTHONS, help="default: as its board file says")
     parser.add_argument("--sim", action="store_true", help="with what the simulated robot needs")
-    parser.add_argument("--to", type=Path, help="default: build/edge-wm-BOARD")
+    parser.add_argument("--to", type=Path, help="default: build/edge-wm-BOARD; an older bundle there goes")
     arguments = parser.parse_args()
     board = load_board(board_files()[arguments.board])
     folder: Path = arguments.to or TOP / "build" / f"edge-wm-{board.name}"
+    try:
+        check_place(folder)
+    except BadInput as why:
+        print(f"error: {why}", file=sys.stderr)
+        return 2
     make(board, arguments.python or pythons_of(board), arguments.sim, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {size / 1e6:.0f} MB; copy it to the board and run there:  sudo ./install.sh")
