@@ -13,7 +13,7 @@ RUN_FOLDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
 def prune(folder: Path, keep: int, most_bytes: int) -> None:
     """Remove the oldest runs in ``folder`` beyond the newest ``keep``, and beyond ``most_bytes`` together.
 
-    The newest one stays, whatever its size.  A disk that lets nothing be removed is none of this function's business.
+    The newest one of these stays, whatever its size.  A disk that lets nothing be removed is none of this function's business.
     """
     try:
         runs = sorted((run for run in folder.iterdir() if RUN_FOLDER.fullmatch(run.name)), key=_age)
@@ -22,7 +22,7 @@ def prune(folder: Path, keep: int, most_bytes: int) -> None:
     total = 0
     for number, run in enumerate(reversed(runs)):
         total += _size(run)
-        if number > 0 and (number >= keep or total > most_bytes):
+        if number >= keep or (number > 0 and total > most_bytes):
             shutil.rmtree(run, ignore_errors=True)
 
 

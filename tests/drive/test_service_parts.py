@@ -86,6 +86,10 @@ def test_the_oldest_runs_go_and_nothing_else(tmp_path: Path) -> None:
     assert left() == names[4:]  # the newest: -2, and after it -10
     prune(tmp_path, 5, 10)
     assert left() == names[5:]  # one stays, however large
+    prune(tmp_path, 1, 1 << 20)
+    assert left() == names[5:]
+    prune(tmp_path, 0, 1 << 20)  # makes room for the only one that is kept
+    assert left() == []
     assert (tmp_path / "holiday pictures").is_dir()
     prune(tmp_path / "nothing", 5, 10)  # none there yet
 
