@@ -149,13 +149,13 @@ class Service:
         self._problem = pilot.fell_back or ""
         self._look_at = clock.now() + LOOK_S
         self._requests = RequestSocket(file.parent / config.socket, self._take)
-        # Gone when the process was asked to end; and where the socket usually is, when the board was started anew.
+        # There from the first drive on, also at rest: where that drive began, this process alone knows.  Gone when it was asked to
+        # end; and where the socket usually is, when the board was started anew.
         self._sign_of_driving = self._requests.path.with_name("driving")
         if errands.has_place and self._sign_of_driving.exists():
             self._mission.stopped = True
-            say(
-                "note: it ended in the middle of a drive before and no longer knows where it is: the mission waits for edge-wm go"
-            )
+            waits = "" if self._mission.over else ": the mission waits for edge-wm go"
+            say(f"note: it ended unasked after it had driven, and takes where it is now for its start{waits}")
 
     def close(self) -> None:
         """Hear no more requests."""

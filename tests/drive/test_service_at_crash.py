@@ -33,6 +33,22 @@ def test_a_mission_waits_after_a_crash_and_not_after_an_orderly_end(tmp_path: Pa
         bench.service.close()
 
 
+def test_killed_at_rest_it_does_not_know_either_where_it_is_and_names_no_mission_that_it_has_not(
+    tmp_path: Path, model: Path
+) -> None:
+    bench = Bench(tmp_path, model, MISSION)
+    with pytest.raises(KeyboardInterrupt):
+        bench.service.run([])
+    assert bench.service._driving_to is None
+    bench.service.close()
+    for mission, waits in ((MISSION, True), (Mission(), False)):
+        bench = Bench(tmp_path, model, mission)
+        (note,) = bench.said
+        assert note.startswith("note: it ended unasked after it had driven")
+        assert ("the mission waits for edge-wm go" in note) == waits
+        bench.service.close()
+
+
 def test_it_says_where_it_believes_to_be(tmp_path: Path, model: Path) -> None:
     bench = Bench(tmp_path, model, MISSION)
     with pytest.raises(KeyboardInterrupt):
