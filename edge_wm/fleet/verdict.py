@@ -37,21 +37,20 @@ class Verdict(Struct, frozen=True):
 def outcome(robot: SeenRobot, model: str) -> Outcome:
     """How ``robot`` fared with a model, named by its hash or the beginning of it.
 
-    A robot on which the model failed once and then passed has passed; one that holds it in quarantine has failed, whatever
-    else it says.
+    A robot on which the model failed has failed until it has passed there, also while it tries it again, which it does by
+    itself; one that holds it in quarantine has failed, whatever else it says.
     """
     status = robot.status
     if any(failed.startswith(model) for failed in status.quarantined):
         return Outcome.FAILED
     if status.active.model.startswith(model):
         return Outcome.PASSED
+    if status.trial is not None and status.trial.model.startswith(model) and status.trial.result == "failed":
+        return Outcome.FAILED
     if status.coming is not None and status.coming.model.startswith(model):
         lost = status.state is State.TRIAL and robot.online is False
         return Outcome.LOST if lost else Outcome.TRYING
-    if status.trial is not None and status.trial.model.startswith(model):
-        # One that passed here and no longer drives is neither: the robot has gone on, or back by hand.
-        return Outcome.FAILED if status.trial.result == "failed" else Outcome.NOT_YET
-    return Outcome.NOT_YET
+    return Outcome.NOT_YET  # or it passed and no longer drives: the robot has gone on, or back by hand
 
 
 def stage_verdict(

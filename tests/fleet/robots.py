@@ -64,6 +64,11 @@ def trying(robot_id: str = "r1") -> RobotStatus:
     return robot(robot_id, state=State.TRIAL, coming=NEW)
 
 
+def retrying(robot_id: str = "r1") -> RobotStatus:
+    """One that went back from the new model and is on trial with it once more."""
+    return robot(robot_id, state=State.TRIAL, coming=NEW, trial=failed().trial)
+
+
 def seen(status: RobotStatus, online: bool | None = True) -> SeenRobot:
     """As a fleet keeper sees it."""
     return SeenRobot(status, online)

@@ -104,8 +104,8 @@ class SimulatedRobot:
             mqtt=BrokerConfig(f"mqtt://127.0.0.1:{broker}") if broker is not None else None,
         )
 
-    def step(self) -> Step:
-        """Look once, drive for a while, and tell the fleet."""
+    def step(self, *, drives: bool = True) -> Step:
+        """Look once, drive for a while unless it rests, and tell the fleet."""
         began, problem = time.thread_time(), None
         fetcher = RobotFetcher(LIMITS)
         trusted_root = (self._fleet / "root.json").read_bytes()
@@ -114,7 +114,8 @@ class SimulatedRobot:
                 look(updater, lambda line: None)
         except BadInput as why:
             problem = str(why)
-        self._drive()
+        if drives:
+            self._drive()
         cpu_s = time.thread_time() - began
         self._tell(problem)
         return Step(self.number, fetcher.received, cpu_s, problem)

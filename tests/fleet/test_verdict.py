@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wm.fleet.status import RobotStatus
+from edge_wm.fleet.status import LastTrial, RobotStatus
 from edge_wm.fleet.verdict import Outcome, outcome, stage_verdict
 from edge_wm.update.store import State
-from tests.fleet.robots import NEW, OLD, failed, passed, robot, seen, trying
+from tests.fleet.robots import NEW, OLD, failed, passed, retrying, robot, seen, trying
 
 OUTCOMES = {
     "drives by it after its trial": (passed(), True, Outcome.PASSED),
@@ -18,7 +18,14 @@ OUTCOMES = {
     "is on trial, and the broker does not say whether it is there": (trying(), None, Outcome.TRYING),
     "went away on trial": (trying(), False, Outcome.LOST),
     "went away before its trial": (robot(state=State.STAGED, coming=NEW), False, Outcome.TRYING),
-    "will try it again": (robot(state=State.STAGED, coming=NEW, trial=failed().trial), True, Outcome.TRYING),
+    "will try it again": (robot(state=State.STAGED, coming=NEW, trial=failed().trial), True, Outcome.FAILED),
+    "tries it again": (retrying(), True, Outcome.FAILED),
+    "went away while it tried it again": (retrying(), False, Outcome.FAILED),
+    "tries it after another one failed": (
+        robot(state=State.TRIAL, coming=NEW, trial=LastTrial("c" * 64, "1.0.5", "failed", "late", 1e9)),
+        True,
+        Outcome.TRYING,
+    ),
     "passed, and was put in quarantine later": (
         robot(quarantined=(NEW.model,), trial=passed().trial),
         True,
@@ -61,6 +68,11 @@ def test_one_failure_too_many_stops_it_however_many_passed() -> None:
     assert verdict(passed("r1"), passed("r2"), failed("r3")) == "stop"
     assert verdict(passed("r1"), passed("r2"), failed("r3"), max_failures=1) == "go"
     assert verdict(passed("r1"), passed("r2"), failed("r3"), failed("r4"), max_failures=1) == "stop"
+
+
+def test_robots_that_try_a_failed_model_again_do_not_hide_that_it_failed() -> None:
+    again = [retrying(f"again{number}") for number in range(4)]
+    assert verdict(passed("r1"), passed("r2"), passed("r3"), *again) == "stop"
 
 
 def test_a_robot_that_went_away_on_trial_counts_as_a_failure() -> None:
