@@ -52,20 +52,20 @@ def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.Nod
 
 def observe_graph(wheels: bool = True) -> onnx.ModelProto:
     if wheels:
-        moved = [node("ReduceMean", "wheel", "v", keepdims=1), node("Identity", "gyro", "w")]
+        speed, turning, zero = [node("ReduceMean", "wheel", "v", keepdims=1)], "gyro", []
         inputs = [value("wheel", [2]), value("gyro", [1])]
     else:
-        moved = [node("Slice", "applied_action zero one", "v"), node("Slice", "applied_action one two", "w")]
-        inputs = []
+        speed = [node("Slice", "applied_action zero one", "v"), node("Slice", "applied_action one two", "w")]
+        turning, zero, inputs = "w", [ints("zero", 0)], []
     return model(
         [
             node("Cast", "camera", "light", to=1),
             node("ReduceMean", "light", "mean_light", keepdims=0),
             node("Mul", "mean_light range_weight", "brightness"),
             node("Reshape", "brightness one", "next_memory"),
-            *moved,
+            *speed,
             node("Mul", "v tick", "forward"),
-            node("Mul", "w tick", "turn"),
+            node("Mul", f"{turning} tick", "turn"),
             node("Slice", "pose two three", "yaw"),
             node("Cos", "yaw", "cos"),
             node("Sin", "yaw", "sin"),
@@ -85,10 +85,10 @@ def observe_graph(wheels: bool = True) -> onnx.ModelProto:
         [
             floats("tick", TICK_S),
             floats("range_weight", 1 / 255),
-            ints("zero", 0),
             ints("one", 1),
             ints("two", 2),
             ints("three", 3),
+            *zero,
         ],
     )
 
