@@ -6,12 +6,15 @@ counts is for ``store.py`` to say, and whether its files are what they should be
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_wm.durable import sync_folder, write_file
+from edge_wm.errors import BadInput
 from edge_wm.paths import shipped
 from edge_wm.update.store import FACTORY, SLOTS
 
@@ -55,7 +58,17 @@ class Folders:
         return self.factory if name == FACTORY else self.root / "slots" / name
 
     def make(self) -> None:
-        """Make what is not there yet.  Raises OSError."""
+        """Make what is not there yet.
+
+        Raises:
+            BadInput: root asks, and the folder is somebody else's: he could not write what root makes there.
+            OSError: such as a full disk.
+        """
+        if os.geteuid() == 0 and self.root.exists() and (owner := self.root.stat().st_uid) != 0:
+            name = _user(owner)
+            raise BadInput(
+                f"{self.root}: is {name}'s, who could not write what root makes there: sudo -u {name} edge-wm …"
+            )
         for folder in (self.incoming, *(self.slot(name) for name in SLOTS)):
             folder.mkdir(parents=True, exist_ok=True)
         for lock in (self.updating_lock, self.driving_lock):
@@ -89,3 +102,11 @@ class Folders:
             folders.update(parent for parent in where.parents if parent.is_relative_to(folder))
         for written in folders:
             sync_folder(written)
+
+
+def _user(number: int) -> str:
+    """A user's name, or as sudo takes the number of one without a name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"'#{number}'"

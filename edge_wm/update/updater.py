@@ -316,10 +316,7 @@ def open_updater(
     Raises:
         BadInput: another one is at work, or the folder or the store cannot be used.
     """
-    try:
-        folders.make()
-    except OSError as error:
-        raise BadInput(f"{error.filename or folders.root}: {error.strerror}") from error
+    _make(folders)
     with held(folders.updating_lock, UPDATING), Store(folders.store, wall) as store:
         yield Updater(config, folders, store, trusted_root, prove, fetcher, wall)
 
@@ -328,7 +325,11 @@ def repair(folders: Folders) -> Path | None:
     """Put a damaged store aside and start a new one; None if it is sound.  Returns where the damaged one is.
 
     With the store the robot forgets which metadata it has seen: what the time and the signatures allow is believed again.
+
+    Raises:
+        BadInput: the robot drives or is updated, or the folder cannot be used.
     """
+    _make(folders)
     with held(folders.updating_lock, UPDATING), held(folders.driving_lock, DRIVING):
         try:
             with Store(folders.store) as store:
@@ -341,6 +342,13 @@ def repair(folders: Folders) -> Path | None:
             Store(folders.store).close()
             return aside
     return None
+
+
+def _make(folders: Folders) -> None:
+    try:
+        folders.make()
+    except OSError as error:
+        raise BadInput(f"{error.filename or folders.root}: {error.strerror}") from error
 
 
 def _read_all(store: Store) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_wm.bundle.load import load_bundle
+from edge_wm.errors import BadInput
 from edge_wm.update.slots import Folders
 from tests.update.bundles import contents_of, tiny_version
 
@@ -61,3 +62,16 @@ def test_all_of_it_is_synced_before_it_counts(folders: Folders, monkeypatch: pyt
     folders.fill("b", [("x.onnx", b"x"), ("deep/y.onnx", b"y")])
     slot = folders.slot("b")
     assert set(synced) == {str(path) for path in (slot / "x.onnx", slot / "deep/y.onnx", slot, slot / "deep")}
+
+
+def test_root_makes_nothing_in_the_folder_of_another_user(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders.make()
+    if os.geteuid() == 0:
+        os.chown(folders.root, 54321, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    folders.driving_lock.unlink()
+    with pytest.raises(BadInput, match=r"sudo -u .* edge-wm"):
+        folders.make()
+    assert not folders.driving_lock.exists()
