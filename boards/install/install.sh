@@ -31,6 +31,8 @@ fail() {
 say() { printf '%s\n' "$*"; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=/dev/null # beside this file
+source "$here/toml.sh"
 top=$(cd "$here/../.." && pwd)
 opt=/opt/edge-wm
 watchdog=/etc/systemd/system.conf.d/edge-wm.conf
@@ -159,8 +161,11 @@ check_space() {
 check_files() {
   if [[ $robot != sim ]]; then
     [[ -r $robot ]] || fail "$robot: there is no such robot file"
-    camera=$(sed -n 's/^ *kind *= *"\(picamera2\|v4l2\|gstreamer\|files\)".*/\1/p' "$robot")
-    ! grep -q '^ *kind *= *"mavlink"' "$robot" || extras+=,mavlink
+    camera=$(value "$robot" kind 'picamera2|v4l2|gstreamer|files')
+    [[ -n $camera || -z $(value "$robot" kind real) ]] ||
+      fail "$robot: sensors.camera.kind: is none of picamera2, v4l2, gstreamer and files"
+    [[ -z $(value "$robot" kind mavlink) ]] || extras+=,mavlink
+    beside "$robot" board >/dev/null
   else
     camera=sim
   fi
@@ -170,10 +175,13 @@ check_files() {
   files)
     extras+=,camera
     [[ ! -d $top/wheels ]] || compgen -G "$top/wheels/imageio_ffmpeg-*" >/dev/null ||
-      fail "$robot: pictures in place of a camera need ffmpeg, which is not in this bundle: make it with  --sim"
+      fail "$robot: pictures in place of a camera need ffmpeg, which is not in this bundle: make it with  make offline-bundle BOARD=… ARGS=--sim"
     ;;
   esac
-  [[ $updates == none || -r $updates ]] || fail "$updates: there is no such update.toml"
+  if [[ $updates != none ]]; then
+    [[ -r $updates ]] || fail "$updates: there is no such update.toml"
+    beside "$updates" trusted_root >/dev/null
+  fi
   if [[ -n $model ]]; then
     [[ -r $model/manifest.json ]] || fail "$model: there is no bundle"
     [[ $updates == none ]] || fail "--model: updates choose the model: name yours in update.toml, factory = \"DIR\""
@@ -397,10 +405,9 @@ copy_once() { # file, name
   fi
 }
 
-# A file that another one names, and that lies beside it.
 copy_beside() { # file, key
   local name
-  name=$(sed -n "s/^ *$2 *= *\"\([^\"/]*\.[a-z]*\)\".*/\1/p" "$1")
+  name=$(beside "$1" "$2")
   [[ -z $name ]] || copy_once "$(dirname "$1")/$name" "$name"
 }
 

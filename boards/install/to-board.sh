@@ -43,16 +43,13 @@ while (($# > 0)); do
   shift
 done
 
-# A file that another one names, and that lies beside it.
-beside() { # file, key
-  sed -n "s/^ *$2 *= *\"\([^\"/]*\.[a-z]*\)\".*/\1/p" "$1"
-}
+# shellcheck source=/dev/null # beside this file
+source "$(dirname "${BASH_SOURCE[0]}")/toml.sh"
 
 bring() { # file, key of another one that it names, folder, name
   local named
   [[ -r $1 ]] || fail "$1: there is no such file"
   named=$(beside "$1" "$2")
-  [[ -z $named || -r $(dirname "$1")/$named ]] || fail "$1: $2: there is no $named beside it"
   mkdir -p "$3"
   cp "$1" "$3/$4"
   [[ -z $named ]] || cp "$(dirname "$1")/$named" "$3/$named"

@@ -52,6 +52,26 @@ def test_what_camera_and_bridge_need_is_installed_and_nothing_else(
     assert extras_of(done.stdout) == USUAL | more
 
 
+@pytest.mark.parametrize(
+    "camera",
+    [
+        "[sensors.camera]\n\tkind = 'v4l2' # a USB camera",
+        '[sensors.camera]\n"kind"="v4l2"',
+        '[sensors]\ncamera = { kind = "v4l2", device = "/dev/video0" }',
+        '[sensors]\ncamera = {device = "/dev/video0", kind = "v4l2"} # kind = "files"',
+        '[sensors]\ncamera.kind = "v4l2"',
+    ],
+)
+def test_a_kind_is_read_however_toml_lets_people_write_it(
+    install: Install, tmp_path: Path, camera: str
+) -> None:
+    robot = tmp_path / "rover.toml"
+    robot.write_text(f"{camera}\n\n[bridge]\n  kind = 'mavlink'\n")
+    done = install("--dry-run", "--robot", robot)
+    assert done.returncode == 0, done.stderr
+    assert extras_of(done.stdout) == USUAL | {"jpeg", "mavlink"}
+
+
 def test_a_bundle_has_all_of_it_but_ffmpeg_and_the_simulator() -> None:
     asked_for = set(re.findall(r"extras\+=,([a-z0-9]+)", SCRIPT.read_text()))
     assert asked_for == {"mavlink", "jpeg", "camera", "sim"}  # the control: they are found
