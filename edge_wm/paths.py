@@ -16,3 +16,7 @@ def shipped(*parts: str) -> Path:
     installed = _PACKAGE / "_data"
     root = installed if installed.is_dir() else _PACKAGE.parent
     return root.joinpath(*parts)
+
+
+DEFAULT_MODEL = shipped("models", "rooms-student")
+"""What drives where nobody names a model."""

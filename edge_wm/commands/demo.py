@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_wm.cli import EXIT_INTERRUPTED
 from edge_wm.commands.run_options import execution, run_options
 from edge_wm.robot import load_robot
 
 if TYPE_CHECKING:
     from edge_wm.bundle.manifest import Precision
 
-EXIT_INTERRUPTED = 130
 KINDS = ("rooms-hard", "rooms")
 """Of the worlds, in turns; *hard* cannot be driven blind."""
 WORLDS_A_SEED = 100

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_wm.cli import EXIT_INTERRUPTED
 from edge_wm.commands.run_options import execution, run_options
 from edge_wm.errors import BadInput
 from edge_wm.robot import DEFAULT_ROBOT, Robot, load_robot
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from edge_wm.drive.simulated import SimulatedTask
     from edge_wm.engines.execution import Execution
 
-EXIT_INTERRUPTED = 130
 DEFAULT_KIND = "rooms"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.drive.service_file import DEFAULT_FILE, load_service_file
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.robot import DEFAULT_ROBOT
 from edge_wm.update.config import folders_of, load_config
 from edge_wm.update.slots import Folders

@@ -11,13 +11,12 @@ import msgspec
 
 from edge_wm.commands.output_option import OutputFile
 from edge_wm.engines.execution import Execution
-from edge_wm.paths import shipped
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.robot import Robot
 
 if TYPE_CHECKING:
     from edge_wm.bundle.manifest import Precision
 
-DEFAULT_MODEL = shipped("models", "rooms-student")
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

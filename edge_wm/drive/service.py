@@ -26,7 +26,7 @@ from edge_wm.drive.service_file import Mission, ServiceFile, load_service_file
 from edge_wm.drive.systemd import ServiceManager
 from edge_wm.drive.tick_records import TickRecords
 from edge_wm.errors import BadInput
-from edge_wm.paths import shipped
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.record.recorder import RunRecorder
 from edge_wm.record.run_folder import create_run_folder
 from edge_wm.record.tick_record import GoalResult, GoalStart
@@ -36,7 +36,6 @@ from edge_wm.stop_signals import interrupted_by_stop_signals
 if TYPE_CHECKING:
     from edge_wm.drive.model_changes import ModelChanges
 
-DEFAULT_MODEL = shipped("models", "rooms-student")
 LISTEN_S = 0.25
 """At rest: how long to wait for a request before the next sign of life."""
 LOOK_S = 30.0

@@ -10,10 +10,11 @@ import numpy as np
 
 from edge_wm.clock import Clock
 from edge_wm.control.loop import Outcome, RunResult
+from edge_wm.drive.body import Point
 from edge_wm.errors import BadInput, one_line
 from edge_wm.evaluate.contestants import Stage
 from edge_wm.evaluate.episode import Referee
-from edge_wm.record.tick_record import GoalResult, TopView
+from edge_wm.record.tick_record import GoalResult, Pose, TopView
 from edge_wm.robot import Robot
 from edge_wm.robot_bridge import SimavrTable
 from edge_wm.sensors.observation import Sensors
@@ -27,9 +28,6 @@ from edge_wm.sim.tasks import FILE_NAME, Task, check_task, load_tasks, save_task
 from edge_wm.sim.true_map import TrueMap
 from edge_wm.stop_signals import without_stop_signals
 from firmware_bridge.bridge import Bridge, BridgeError
-
-Point = tuple[float, float]
-Pose = tuple[float, float, float]
 
 FIRST_WORLD = TEST_SEEDS + 900_000
 """Of the test worlds, those from here on are for looking at: no reported figure is about them."""

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from edge_wm.durable import sync_folder, write_file
 from edge_wm.errors import BadInput
-from edge_wm.paths import shipped
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.update.store import FACTORY, SLOTS
 
-FACTORY_BUNDLE = shipped("models", "rooms-student")
+FACTORY_BUNDLE = DEFAULT_MODEL
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import pytest
 
 from edge_wm.cli import run
 from edge_wm.commands import demo
-from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.drive import run as run_module
 from edge_wm.drive.run import RunEnd
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.sim.generator import TEST_SEEDS
 from tests.blind_model import write_blind
 

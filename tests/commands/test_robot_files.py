@@ -10,8 +10,8 @@ import pytest
 from edge_wm import cli
 from edge_wm.commands import robot_files as module
 from edge_wm.commands.robot_files import RobotFiles, robot_files
-from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.errors import BadInput
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.robot import DEFAULT_ROBOT
 from edge_wm.update.store import Store
 from tests.update.bundles import contents_of, installed, tiny_version

@@ -15,10 +15,10 @@ import pytest
 from edge_wm.bundle.load import load_bundle
 from edge_wm.bundle.manifest import ActionSpec, GoalSpec, Head, ObservationArray, StateTensor
 from edge_wm.clock import SimulatedClock
-from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.control.loop import Outcome, RunResult, Tick
 from edge_wm.drive.pilot import Pilot, planning_policy, refuse_misfit
 from edge_wm.errors import BadInput
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.robot import Limits, load_robot
 from edge_wm.sensors.observation import Observation
 from edge_wm.world_model import WorldModel

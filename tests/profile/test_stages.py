@@ -11,10 +11,10 @@ import pytest
 from edge_wm.bundle.golden import Golden
 from edge_wm.bundle.load import load_bundle
 from edge_wm.clock import SimulatedClock
-from edge_wm.commands.run_options import DEFAULT_MODEL
 from edge_wm.control.supervisor import Supervisor
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.profile.at_rate import AtRate, AtRateLoop, StandInBridge, StandInSensors
 from edge_wm.profile.stages import WARM_UP_TICKS, iteration
 from edge_wm.robot import load_robot
