@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from edge_wm.bundle.load import Bundle
 from edge_wm.bundle.manifest import MANIFEST_NAME
 from edge_wm.errors import BadInput
@@ -55,6 +57,18 @@ class Plan:
         return sum(piece.form.size for piece in self.to_fetch if piece.form is not None)
 
 
+class BrokenForm(BadInput):
+    """What was fetched of a file is what was signed, and does not give the file.
+
+    Attributes:
+        piece: of the plan.
+    """
+
+    def __init__(self, piece: Piece, why: str) -> None:
+        super().__init__(why)
+        self.piece = piece
+
+
 def files_of(bundle: Bundle) -> dict[str, Path]:
     """The files of a checked bundle, by the hash of their content."""
     files = {entry.sha256: bundle.directory / entry.path for entry in bundle.manifest.files}
@@ -69,6 +83,17 @@ def plan(release: Release, here: Mapping[str, Path]) -> Plan:
         here: files on this robot, by the hash of their content.
     """
     return Plan(release, tuple(_piece(file, here) for file in release.files))
+
+
+def without(release: Release, broken: Piece) -> Release:
+    """The release without the form of a piece: what ``plan`` then makes of it goes another way, or refuses."""
+    files = (
+        msgspec.structs.replace(file, forms=tuple(form for form in file.forms if form != broken.form))
+        if file.sha256 == broken.file.sha256
+        else file
+        for file in release.files
+    )
+    return msgspec.structs.replace(release, files=tuple(files))
 
 
 def _piece(file: ReleasedFile, here: Mapping[str, Path]) -> Piece:
@@ -90,7 +115,8 @@ def contents(plan: Plan, robot_kind: str, incoming: Path) -> Iterator[tuple[str,
         incoming: where what was fetched lies, see :func:`incoming_file`.
 
     Raises:
-        BadInput: a file is not what the release says.
+        BrokenForm: what was fetched does not give a file of the release.
+        BadInput: a file to copy is not what the release says.
         OSError: one cannot be read.
     """
     for piece in plan.pieces:
@@ -101,9 +127,11 @@ def contents(plan: Plan, robot_kind: str, incoming: Path) -> Iterator[tuple[str,
         else:
             assert piece.form is not None
             fetched = incoming_file(incoming, robot_kind, piece.file, piece.form).read_bytes()
-            content = restore(
-                piece.file, piece.form, fetched, piece.base.read_bytes() if piece.base else None
-            )
+            base = piece.base.read_bytes() if piece.base else None
+            try:
+                content = restore(piece.file, piece.form, fetched, base)
+            except BadInput as why:
+                raise BrokenForm(piece, str(why)) from None
         yield piece.file.path, content
 
 

@@ -24,12 +24,12 @@ RobotId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
-    """How long a download may take and how slow it may be.
+    """How long an update may take to be fetched and how slow it may be.
 
     Attributes:
         connect_s: to be connected.
         gap_s: longest silence of a server.
-        total_s: of one file.
+        total_s: for the metadata of a look, and once more for all files of an update; what is here by then stays.
         min_bytes_per_s: averaged over half a minute; less is somebody who holds an update back.
         metered: whether bytes cost money here; ``auto`` asks NetworkManager.
         metered_bytes: on a metered link no update is fetched that is larger.

@@ -2,6 +2,7 @@
 
 A time-out of a socket is for one read: whoever sends a byte now and then keeps each of them from passing, and with it the
 head of an answer or the length of a chunk from ever being complete.  Here every read has the time that is left for the whole.
+Only to find a server's address takes as long as the system's resolver allows (``/etc/resolv.conf``: by default 10 s a name server).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def download(
     is synced: a part is worth nothing until its hash is right.
 
     Args:
-        fetcher: asks the server.
+        fetcher: asks the server; it has begun, see there.
         url: where.
         part: the file on this disk.
         size: bytes that it must have; no more are ever written.
@@ -58,10 +58,9 @@ def download(
     Raises:
         BadInput: it cannot be fetched, is not that file, or cannot be written; what is here stays, unless it is wrong.
     """
-    until = fetcher.time_limit()
     try:
         for again in (False, True):
-            pieced = _complete(fetcher, url, part, size, until, progress or (lambda here: None))
+            pieced = _complete(fetcher, url, part, size, progress or (lambda here: None))
             if _sha256(part) == sha256:
                 return
             part.unlink()
@@ -76,7 +75,7 @@ def download(
 
 
 def _complete(
-    fetcher: RobotFetcher, url: str, part: Path, size: int, until: float, progress: Callable[[int], None]
+    fetcher: RobotFetcher, url: str, part: Path, size: int, progress: Callable[[int], None]
 ) -> bool:
     """Fetch what is missing.  Returns whether the file is of several pieces, what was here before being one."""
     pieced, cuts = True, 0
@@ -84,7 +83,7 @@ def _complete(
         part.unlink()
     while (here := _size(part)) < size or not part.exists():
         try:
-            pieced = _receive(fetcher, url, part, here, size, until, progress) > 0
+            pieced = _receive(fetcher, url, part, here, size, progress) > 0
         except DownloadError as error:
             cuts += 1
             if here and _is_another_file(error):
@@ -105,11 +104,10 @@ def _receive(
     part: Path,
     here: int,
     size: int,
-    until: float,
     progress: Callable[[int], None],
 ) -> int:
     """Append what one answer brings.  Returns where in the file it began."""
-    with fetcher.open(url, here, until) as answer, part.open("r+b" if part.exists() else "wb") as file:
+    with fetcher.open(url, here) as answer, part.open("r+b" if part.exists() else "wb") as file:
         file.seek(answer.start)
         file.truncate()
         here = answer.start

@@ -46,7 +46,7 @@ class Limits:
     Attributes:
         connect_s: to be connected.
         gap_s: longest silence; the head of an answer may not take longer either.
-        total_s: for one file.
+        total_s: for all that is fetched together, see ``RobotFetcher.begin``.
         min_bytes_per_s: averaged over ``window_s``; less is somebody who holds an update back.
         window_s: seconds.
     """
@@ -91,6 +91,11 @@ class RobotFetcher(FetcherInterface):
         self._deadline = Deadline(clock)
         self._classes, self._tls = pools_that_end(self._deadline)
         self._pools: dict[tuple[str, str | None], urllib3.PoolManager] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """All that is asked for from now on, however many files, must be here within ``total_s``."""
+        self._until = self._clock() + self.limits.total_s
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """The bytes of a whole file, for whoever asks through ``tuf``'s interface."""
@@ -113,48 +118,42 @@ class RobotFetcher(FetcherInterface):
                     raise DownloadLengthMismatchError(f"{url}: is larger than {max_length} bytes")
         return bytes(content)
 
-    def time_limit(self) -> float:
-        """When a file that is asked for now must be here, on the clock."""
-        return self._clock() + self.limits.total_s
-
     @contextmanager
-    def open(self, url: str, start: int = 0, until: float | None = None) -> Iterator[Answer]:
+    def open(self, url: str, start: int = 0) -> Iterator[Answer]:
         """Ask for a file.
 
         Args:
             url: http, https or file.
             start: the first byte that is wanted; the server may give the whole file nevertheless.
-            until: when it must be here, see ``time_limit``, if this is not the first attempt at it.
 
         Raises:
             DownloadHTTPError: the server has no such file.
             DownloadError: it cannot be reached, takes too long, or says what it should not.
         """
-        until = self.time_limit() if until is None else until
         scheme = url.partition(":")[0].lower()
         if scheme not in SCHEMES:
             raise DownloadError(f"{url}: is none of {', '.join(SCHEMES)}")
         if scheme == "file":
             with open_folder_file(url) as file:
                 file.seek(start)
-                yield Answer(start, self._paced(url, read_chunks(file, CHUNK_BYTES), until))
+                yield Answer(start, self._paced(url, read_chunks(file, CHUNK_BYTES)))
             return
-        response = self._ask(url, start, until)
+        response = self._ask(url, start)
         try:
-            yield Answer(_start(response, url, start), self._paced(url, self._body(response, url), until))
+            yield Answer(_start(response, url, start), self._paced(url, self._body(response, url)))
         finally:
             response.close()  # a connection with an unread body is not used again
 
-    def _paced(self, url: str, chunks: Iterator[bytes], until: float) -> Iterator[bytes]:
+    def _paced(self, url: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The chunks, as long as they come fast enough.  What the disk takes to write them is not the server's fault."""
         limits = self.limits
         waited, in_window = 0.0, 0
         while True:
-            self._deadline.at, self._deadline.gap_s = until, limits.gap_s
+            self._deadline.at, self._deadline.gap_s = self._until, limits.gap_s
             asked = self._clock()
             chunk = next(chunks, b"")
             now = self._clock()
-            if now >= until:
+            if now >= self._until:
                 raise SlowRetrievalError(f"{url}: took longer than {limits.total_s:g} s")
             if not chunk:
                 return
@@ -171,12 +170,12 @@ class RobotFetcher(FetcherInterface):
 
     # --- a web server ------------------------------------------------------------------------------------------------
 
-    def _ask(self, url: str, start: int, until: float) -> urllib3.BaseHTTPResponse:
+    def _ask(self, url: str, start: int) -> urllib3.BaseHTTPResponse:
         """The head of the answer, behind redirects."""
         headers = {**HEADERS, "Range": f"bytes={start}-"} if start else HEADERS
         at = url
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._head(at, headers, until)
+            response = self._head(at, headers)
             if response.status not in REDIRECTS:
                 break
             response.close()
@@ -191,10 +190,10 @@ class RobotFetcher(FetcherInterface):
             raise DownloadError(f"{at}: comes encoded, and nobody asked for that")
         return response
 
-    def _head(self, url: str, headers: dict[str, str], until: float) -> urllib3.BaseHTTPResponse:
+    def _head(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         """What one server answers.  A connection that it closed since it was last used is made anew."""
         limits = self.limits
-        self._deadline.at = min(until, self._clock() + limits.connect_s + limits.gap_s)
+        self._deadline.at = min(self._until, self._clock() + limits.connect_s + limits.gap_s)
         self._deadline.gap_s, self._deadline.connect_s = limits.gap_s, limits.connect_s
         for second in (False, True):
             try:

@@ -20,7 +20,7 @@ from typing import Protocol
 from edge_wm import __version__
 from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.errors import BadInput
-from edge_wm.update.assemble import Plan, contents, files_of, incoming_file, plan
+from edge_wm.update.assemble import BrokenForm, Plan, contents, files_of, incoming_file, plan, without
 from edge_wm.update.config import UpdateConfig
 from edge_wm.update.database import DamagedStore
 from edge_wm.update.download import download
@@ -102,6 +102,7 @@ class Updater:
         Raises:
             BadInput: it cannot be reached or not be believed; the robot keeps its model.
         """
+        self._fetcher.begin()
         state = self.store.trust()
         now = trusted_time(state.time_floor, self._wall)
         repository = TrustedRepository(self.config.url, self._trusted_root, state, self._fetcher, now=now)
@@ -190,18 +191,16 @@ class Updater:
         """
         new = Installed.of(release, self.config.channel)
         to_do = self.plan(release)
-        if not metered_ok:
-            self._refuse_metered(to_do)
-        try:
-            self._make_room(to_do)
-        except OSError as error:
-            raise BadInput(f"{error.filename or self.folders.incoming}: {error.strerror}") from error
+        self._allow(to_do, metered_ok)
         slot = self.store.begin_fetch(new, self._drives()[0], self._choice)
-        self._bring(to_do, progress or (lambda here, of: None))
-        try:
-            self.folders.fill(slot, contents(to_do, self.config.robot_kind, self.folders.incoming))
-        except OSError as error:
-            raise BadInput(f"{error.filename or self.folders.slot(slot)}: {error.strerror}") from error
+        self._fetcher.begin()
+        while (broken := self._fill(slot, to_do, progress or (lambda here, of: None))) is not None:
+            try:
+                to_do = self.plan(without(to_do.release, broken.piece))
+            except BadInput:  # there is no other way to this file
+                self.store.fail(new, str(broken))
+                raise BadInput(f"{new} is refused, the robot keeps its model: {broken}") from None
+            self._allow(to_do, metered_ok)
         proven = self._prove(self.folders.slot(slot))
         if proven.undecided:
             raise BadInput(f"{new} could not be proven now, the robot keeps its model: {proven.refusal}")
@@ -213,6 +212,30 @@ class Updater:
         with suppress(OSError):  # the next fetch tries again
             for file in self.folders.incoming.iterdir():
                 file.unlink()
+
+    def _allow(self, to_do: Plan, metered_ok: bool) -> None:
+        """Raise BadInput if fetching this costs too much, or there is no room for it."""
+        if not metered_ok:
+            self._refuse_metered(to_do)
+        try:
+            self._make_room(to_do)
+        except OSError as error:
+            raise BadInput(f"{error.filename or self.folders.incoming}: {error.strerror}") from error
+
+    def _fill(self, slot: str, to_do: Plan, progress: Callable[[int, int], None]) -> BrokenForm | None:
+        """Fetch what is missing and put the bundle together.  Returns what does not give its file, if there is such a thing."""
+        self._bring(to_do, progress)
+        kind, incoming = self.config.robot_kind, self.folders.incoming
+        try:
+            self.folders.fill(slot, contents(to_do, kind, incoming))
+        except BrokenForm as broken:
+            assert broken.piece.form is not None
+            with suppress(OSError):  # it is not wanted again
+                incoming_file(incoming, kind, broken.piece.file, broken.piece.form).unlink()
+            return broken
+        except OSError as error:
+            raise BadInput(f"{error.filename or self.folders.slot(slot)}: {error.strerror}") from error
+        return None
 
     def _bring(self, to_do: Plan, progress: Callable[[int, int], None]) -> None:
         assert self._repository is not None, "check comes first"

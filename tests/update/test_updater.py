@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from edge_wm.errors import BadInput
+from edge_wm.publish import packing
 from edge_wm.update.boot import start
 from edge_wm.update.config import UpdateConfig
-from edge_wm.update.fetcher import RobotFetcher
+from edge_wm.update.fetcher import Limits, RobotFetcher
+from edge_wm.update.release import Form, ReleasedFile
 from edge_wm.update.slots import Folders
-from edge_wm.update.store import State, Store
+from edge_wm.update.store import MAX_FAILURES, State, Store
 from edge_wm.update.updater import Updater, open_updater
 from tests.publish.repositories import KIND, Keeper
 from tests.update.bundles import tiny_version
@@ -33,7 +35,7 @@ class Robot:
         self.keeper.publish(tiny_version(self.folder / version, version), "stable")
 
     @contextmanager
-    def updater(self) -> Iterator[Updater]:
+    def updater(self, fetcher: RobotFetcher | None = None) -> Iterator[Updater]:
         config = UpdateConfig(
             url=(self.folder / "fleet").as_uri(),
             trusted_root="",
@@ -42,15 +44,18 @@ class Robot:
             root=str(self.folders.root),
         )
         root = (self.folder / "fleet" / "metadata" / "1.root.json").read_bytes()
-        with open_updater(config, self.folders, root, prove, RobotFetcher()) as updater:
+        with open_updater(config, self.folders, root, prove, fetcher or RobotFetcher()) as updater:
             yield updater
 
     def stage(self, version: str) -> None:
         self.publish(version)
-        with self.updater() as updater:
+        self.fetch()
+
+    def fetch(self, *arguments: object, fetcher: RobotFetcher | None = None) -> None:
+        with self.updater(fetcher) as updater:
             release = updater.check().release
             assert release is not None
-            updater.fetch(release)
+            updater.fetch(release, *arguments)  # type: ignore[arg-type]
 
     def try_out(self) -> None:
         """What the driving process does with a staged model."""
@@ -105,10 +110,7 @@ def test_a_model_that_is_committed_while_a_newer_one_is_to_come_is_kept(
             updater.fetch(release)
     monkeypatch.undo()
     assert robot.version() == "2.0.0"
-    with robot.updater() as updater:  # and asked again, it comes
-        release = updater.check().release
-        assert release is not None
-        updater.fetch(release)
+    robot.fetch()  # asked again, it comes
     assert (robot.version(), robot.state()) == ("2.0.0", State.STAGED)
 
 
@@ -123,3 +125,63 @@ def test_a_model_on_trial_is_not_written_over(robot: Robot) -> None:
             updater.fetch(release)
     robot.commit()
     assert robot.version() == "1.0.0"
+
+
+# --- what is signed and broken ---------------------------------------------------------------------------------------
+
+
+def publisher_breaks(monkeypatch: pytest.MonkeyPatch, *kinds: str) -> None:
+    """What its publisher packs in these ways cannot be unpacked."""
+
+    def unverified(
+        file: ReleasedFile, form: Form, packed: bytes, base: bytes | None = None
+    ) -> tuple[Form, bytes]:
+        return form, bytes(len(packed)) if form.kind in kinds else packed
+
+    monkeypatch.setattr(packing, "_verified", unverified)
+
+
+def test_in_place_of_a_broken_delta_the_whole_file_is_fetched(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.stage("1.0.0")
+    robot.try_out()
+    robot.commit()
+    publisher_breaks(monkeypatch, "bsdiff")
+    robot.stage("2.0.0")
+    assert robot.state() is State.STAGED
+    assert list(robot.folders.incoming.iterdir()) == []
+
+
+def test_a_file_that_no_form_gives_fails_its_model_and_is_not_kept(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher_breaks(monkeypatch, "bsdiff", "zstd")
+    robot.publish("1.0.0")
+    for _ in range(MAX_FAILURES):
+        with pytest.raises(BadInput, match=r"is refused, the robot keeps its model: .* cannot be unpacked"):
+            robot.fetch()
+        assert robot.state() is State.ROLLED_BACK
+        assert not [
+            piece for piece in robot.folders.incoming.iterdir() if not piece.read_bytes().strip(b"\0")
+        ]
+    with robot.updater() as updater:
+        assert "is in quarantine" in updater.check().why
+    assert robot.version() == "0.1.0"
+
+
+# --- slow ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_update_has_one_deadline_however_many_files_it_is_of(robot: Robot) -> None:
+    robot.publish("1.0.0")
+    now = [0.0]
+
+    def slowly(here: int, of: int) -> None:
+        now[0] += 40.0  # two files of 80 s
+
+    fetcher = RobotFetcher(Limits(total_s=100.0), lambda: now[0])
+    with pytest.raises(BadInput, match="took longer than 100 s"):
+        robot.fetch(slowly, fetcher=fetcher)
+    robot.fetch(fetcher=fetcher)  # and goes on where it was
+    assert robot.state() is State.STAGED
