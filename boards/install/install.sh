@@ -12,7 +12,7 @@ It asks three questions; these answer them beforehand:
   --updates FILE|none   update.toml of the robot; its trusted_root lies beside it
   --start yes|no        whether the robot is ready to drive whenever the board has booted
   --model DIR           a bundle of your own, to drive by in place of the shipped one; with updates it is update.toml that names it
-  --yes                 the usual answer to what is not answered: sim, none, yes
+  --yes                 the usual answer to what is not answered: what /etc/edge-wm has, and start as before; at first sim, none, yes
 
   --board NAME          not the board that is recognised
   --governor NAME       set the processor's frequency at boot, such as: performance
@@ -211,12 +211,13 @@ ask() { # question, usual answer
 }
 
 ask_questions() {
-  local usual_robot=sim usual_updates=none
+  local usual_robot=sim usual_updates=none usual_start=yes
   [[ ! -e $root$etc/robot.toml ]] || usual_robot=$root$etc/robot.toml
   [[ ! -e $root$etc/update.toml ]] || usual_updates=$root$etc/update.toml
+  [[ ! -e $root$etc/drive.toml || $(is_enabled edge-wm.service) != disabled ]] || usual_start=no
   [[ -n $robot ]] || robot=$(ask 'Robot file, or sim for the simulated robot?' "$usual_robot")
   [[ -n $updates ]] || updates=$(ask 'update.toml for models over the air, or none?' "$usual_updates")
-  [[ -n $start ]] || start=$(ask 'Ready to drive whenever the board has booted, yes or no?' yes)
+  [[ -n $start ]] || start=$(ask 'Ready to drive whenever the board has booted, yes or no?' "$usual_start")
 }
 
 # --- the steps ---------------------------------------------------------------------------------------------------------
@@ -451,9 +452,13 @@ set_watchdog() {
   changed=$changed$before
 }
 
+is_enabled() { # unit
+  inside systemctl is-enabled "$1" 2>/dev/null || true
+}
+
 enable() { # unit, yes or no
   local is
-  is=$(inside systemctl is-enabled "$1" 2>/dev/null || true)
+  is=$(is_enabled "$1")
   if [[ $2 == yes && $is != enabled ]]; then
     act systemctl --quiet enable "$1"
   elif [[ $2 == no && $is == enabled ]]; then
@@ -469,6 +474,9 @@ start_now() {
     act systemctl daemon-reload
     act udevadm control --reload
     act udevadm trigger --subsystem-match=i2c-dev --subsystem-match=gpio
+    # Whoever started them: what they run from is removed next.  The timer looks for a model again.
+    act systemctl stop edge-wm-update.service
+    [[ $start == yes ]] || act systemctl try-restart edge-wm.service || fail "it does not start: run  systemctl status edge-wm"
   fi
   [[ $updates == none ]] || act systemctl "$verb" edge-wm-update.timer
   if [[ $start == yes ]]; then
@@ -505,7 +513,8 @@ remove_everything() {
     act systemctl --quiet disable "$unit"
   done
   take_away /etc/systemd/system/edge-wm{.service,-update.service,-update.timer} \
-    /etc/udev/rules.d/60-edge-wm.rules /etc/sysusers.d/edge-wm.conf /etc/tmpfiles.d/edge-wm.conf "$watchdog" /usr/local/bin/edge-wm "$opt"
+    /etc/udev/rules.d/60-edge-wm.rules /etc/sysusers.d/edge-wm.conf /etc/tmpfiles.d/edge-wm.conf \
+    /etc/modules-load.d/edge-wm.conf "$watchdog" /usr/local/bin/edge-wm "$opt"
   [[ -n $root ]] || act systemctl daemon-reload
   if [[ -n $purge ]]; then
     take_away "$etc" "$state" /etc/systemd/system/edge-wm{,-update}.service.d

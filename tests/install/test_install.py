@@ -240,6 +240,17 @@ def test_a_second_run_changes_nothing_and_a_dry_one_neither(clone: Path, root: P
     assert tree(root) == before
 
 
+def test_whether_it_is_started_at_boot_stays_as_it_was(clone: Path, root: Path) -> None:
+    script = clone / "boards" / "install" / "install.sh"
+    unanswered = [str(script), "--root", str(root), "--board", BOARD, "--robot", str(ROBOT), "--yes"]
+    for start, state in (("no", "disabled"), ("yes", "enabled")):
+        install(clone, root, "--start", start)
+        done = subprocess.run(unanswered, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        command = ["chroot", root, "systemctl", "is-enabled", "edge-wm.service"]
+        assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == state
+
+
 def test_a_mission_of_the_person_s_is_not_talked_over(clone: Path, root: Path) -> None:
     drive = root / "etc/edge-wm/drive.toml"
     before = drive.read_text()
@@ -276,7 +287,12 @@ def test_files_that_a_robot_file_or_an_update_file_names_come_with_it(
     assert "would run: systemctl --quiet enable edge-wm-update.timer" in done.stdout
     (tmp_path / "root.json").unlink()
     done = install(clone, root, "--dry-run", "--robot", str(robot), "--updates", str(updates))
-    assert done.returncode == 2 and "root.json: there is no such file" in done.stderr
+    assert done.returncode == 2 and "trusted_root: there is no root.json beside it" in done.stderr
+    robot.write_text(ROBOT.read_text().replace('board = "sim"', "board = './mine.toml'"))
+    assert (
+        "would write: /etc/edge-wm/mine.toml"
+        in install(clone, root, "--dry-run", "--robot", str(robot)).stdout
+    )
 
 
 def test_what_was_changed_on_the_robot_stays_and_what_is_ours_is_put_right(clone: Path, root: Path) -> None:
@@ -350,6 +366,8 @@ def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
 def test_taken_away_nothing_is_left_but_what_is_kept(clone: Path, root: Path) -> None:
     (root / "etc/systemd/system.conf.d").mkdir(exist_ok=True)
     shutil.copy(clone / "boards/install/watchdog.conf", root / "etc/systemd/system.conf.d/edge-wm.conf")
+    (root / "etc/modules-load.d").mkdir(exist_ok=True)
+    (root / "etc/modules-load.d/edge-wm.conf").write_text("i2c-dev\n")  # of a first boot
     done = install(clone, root, "--uninstall")
     assert done.returncode == 0, done.stdout + done.stderr
     left = {path for path in tree(root) if "edge-wm" in path}  # and no watchdog's file

@@ -16,11 +16,13 @@ from tests.install.dry_run import SCRIPT, SHELL, instead, refused, run_script
 
 MODEL = str(REPOSITORY / "models" / "rooms-student")
 ROBOT = str(REPOSITORY / "boards" / "robots" / "sim-avr.toml")
+EXAMPLE = REPOSITORY / "boards" / "robots" / "rpi-picamera2.toml"
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck: run  apt install shellcheck")
 def test_shellcheck_finds_nothing() -> None:
-    done = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True, check=False)
+    files = [str(SCRIPT), str(SCRIPT.with_name("toml.sh"))]
+    done = subprocess.run(["shellcheck", *files], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -52,6 +54,14 @@ def test_a_dry_run_says_every_step_and_ends_well(install, tmp_path: Path) -> Non
 )
 def test_in_the_end_it_names_a_command_that_works_then(install, words: list[str], then: str) -> None:
     assert install("--dry-run", *words).stdout.splitlines()[-1] == f"and then: {then}"
+
+
+def test_what_runs_is_started_anew_before_its_environment_goes_whoever_started_it(install) -> None:
+    for start, verb in (("yes", "restart"), ("no", "try-restart")):
+        said = install("--dry-run", "--start", start).stdout.splitlines()
+        anew = [line.removeprefix("would run: systemctl ") for line in said if "edge-wm.service" in line]
+        assert anew[-1] == f"{verb} edge-wm.service"
+        assert "would run: systemctl stop edge-wm-update.service" in said
 
 
 def test_a_model_of_ones_own_is_verified_copied_and_named(install) -> None:
@@ -147,6 +157,23 @@ def test_another_kind_of_system_is_refused(install, tools: Path, tool: str, says
 )
 def test_words_that_make_no_sense_are_refused(install, words: list[str], says: str) -> None:
     assert says in refused(install(*words))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('kind = "picamera2"', 'kind = "webcam"', "sensors.camera.kind: is none of picamera2, v4l2"),
+        ('board = "rpi5"', 'board = "mine.toml"', "board: there is no mine.toml beside it"),
+        ('board = "rpi5"', "board = 'boards/mine.toml'", "board: boards/mine.toml must lie beside the file"),
+    ],
+)
+def test_a_robot_file_that_would_fail_later_is_refused_now(
+    install, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    robot, text = tmp_path / "rover.toml", EXAMPLE.read_text()
+    assert text.count(f"\n{old}") == 1
+    robot.write_text(text.replace(f"\n{old}", f"\n{new}"))
+    assert f"{robot}: {says}" in refused(install("--dry-run", "--robot", robot))
 
 
 @pytest.fixture
