@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -163,6 +164,7 @@ def _wifi(name: str | None, country: str | None, file: Path | None) -> Wifi | No
         return None
     if country is None:
         raise BadInput("--wifi: add --wifi-country, such as DE: it says which channels may be used")
+    network = Wifi(name, None, country.upper())  # before anybody is asked
     if file is not None:
         passphrase = "\n".join(_lines(file))
     elif sys.stdin.isatty():
@@ -171,7 +173,7 @@ def _wifi(name: str | None, country: str | None, file: Path | None) -> Wifi | No
         )
     else:
         raise BadInput("--wifi: add --wifi-password-file FILE; an empty file for an open network")
-    return Wifi(name, pre_shared_key(name, passphrase) if passphrase else None, country.upper())
+    return replace(network, key=pre_shared_key(name, passphrase)) if passphrase else network
 
 
 def _lines(file: Path) -> list[str]:

@@ -65,11 +65,21 @@ class Wifi:
         name: its SSID.
         key: 64 hexadecimal digits, see :func:`pre_shared_key`; None for an open network.
         country: two letters: which channels may be used.
+
+    Raises:
+        BadInput: no network has such a name, or it is no country.
     """
 
     name: str
     key: str | None
     country: str
+
+    def __post_init__(self) -> None:
+        # Bytes that are no UTF-8 came as surrogates, which are not printable.
+        if not self.name.isprintable() or not 1 <= len(self.name.encode()) <= 32:
+            raise BadInput("--wifi: a network's name has 1 to 32 bytes, all printable")
+        if not re.fullmatch(r"[A-Z]{2}", self.country):
+            raise BadInput("--wifi-country: two letters are needed, such as DE or US")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +118,6 @@ class Answers:
         for key in self.ssh_keys:
             if not re.fullmatch(r"(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?", key):
                 raise BadInput("--ssh-key: has a line that is no public key: name the file that ends in .pub")
-        if self.wifi is not None:
-            name = self.wifi.name  # bytes that are no UTF-8 came as surrogates, which are not printable
-            if not name.isprintable() or not 1 <= len(name.encode()) <= 32:
-                raise BadInput("--wifi: a network's name has 1 to 32 bytes, all printable")
-            if not re.fullmatch(r"[A-Z]{2}", self.wifi.country):
-                raise BadInput("--wifi-country: two letters are needed, such as DE or US")
         if self.timezone is not None and not re.fullmatch(
             r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", self.timezone
         ):
@@ -225,8 +229,7 @@ def pre_shared_key(name: str, passphrase: str) -> str:
         return passphrase.lower()
     if not 8 <= len(passphrase) <= 63 or not passphrase.isascii() or not passphrase.isprintable():
         raise BadInput("the Wi-Fi passphrase has 8 to 63 characters, all of them ASCII")
-    ssid = name.encode("utf-8", "surrogateescape")
-    return hashlib.pbkdf2_hmac("sha1", passphrase.encode(), ssid, 4096, 32).hex()
+    return hashlib.pbkdf2_hmac("sha1", passphrase.encode(), name.encode(), 4096, 32).hex()
 
 
 def hash_password(password: str) -> str:

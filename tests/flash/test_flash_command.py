@@ -303,6 +303,8 @@ def test_what_the_person_forgot_is_one_line(usual: tuple[object, ...], images: P
         *usual, "--device", card, "--wifi", "home", "--wifi-country", "DE"
     )
     assert "of which network?" in refused(*usual, "--device", card, "--wifi-country", "DE")
+    latin_1 = ("--wifi", "caf\udce9", "--wifi-country", "DE")  # before its passphrase is asked for
+    assert "--wifi: a network's name has" in refused(*usual, "--device", card, *latin_1)
     wifi = ("--wifi", "home", "--wifi-country", "DE", "--wifi-password-file", empty)
     debian = ("--board", "generic-aarch64", "--image", images / "debian.img")
     assert "the generic UEFI image has none" in refused(*debian, "--device", card, *wifi)
