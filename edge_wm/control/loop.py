@@ -85,6 +85,7 @@ class RunResult:
         error: the exception behind a fault, if one was raised.
         ticks, missed, worst_late_s, skipped: see ``Rate``.
         duration_s: on the loop's clock.
+        signal: name of the signal that stopped it, such as ``SIGTERM``; None if none did.
     """
 
     outcome: Outcome
@@ -95,6 +96,7 @@ class RunResult:
     worst_late_s: float
     skipped: int
     duration_s: float
+    signal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class _End:
     outcome: Outcome
     message: str
     error: BaseException | None = None
+    signal: str | None = None
 
 
 class Loop:
@@ -161,6 +164,7 @@ class Loop:
             rate.worst_late_s,
             rate.skipped,
             duration_s,
+            end.signal,
         )
 
     def _drive(self, goal_xy: tuple[float, float], rate: Rate) -> _End:
@@ -272,7 +276,9 @@ class Loop:
 
 
 def _asked_to_stop(signals: Sequence[str]) -> _End | None:
-    return _End(Outcome.INTERRUPTED, f"stopped by {signals[0]}") if signals else None
+    if not signals:
+        return None
+    return _End(Outcome.INTERRUPTED, f"stopped by {signals[0]}", signal=signals[0])
 
 
 def _one_line(error: Exception) -> str:

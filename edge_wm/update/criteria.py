@@ -41,7 +41,8 @@ class TrialCriteria(Struct, frozen=True, forbid_unknown_fields=True):
         max_blocked_share: of the ticks, those in which the supervisor kept it stopped there.
         max_unreached_share: of the goals, those not reached in time.
         max_faults: runs that an error ended which is not the hardware's.
-        operator_stop_fails: whether somebody who stops the robot says something about its model.
+        operator_stop_fails: whether somebody who stops the robot says something about its model: by ``edge-wm stop``, Ctrl-C or an
+            emergency stop.  An end of the process, as by ``systemctl stop``, never does.
     """
 
     min_driven_s: Annotated[float, Meta(gt=0.0, le=1e6)] = 60.0

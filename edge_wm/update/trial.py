@@ -25,6 +25,8 @@ HARDWARE = frozenset(
 )
 NOT_REACHED = (Outcome.TIMEOUT, "stopped short")
 HARDWARE_ERRORS = (BridgeError, MalformedReading, OSError)
+PROCESS_ENDS = ("SIGTERM", "SIGHUP")
+"""What the service manager sends, as before the board restarts, and a terminal that is gone: nobody's word on how the robot drives."""
 
 
 class TrialCounts(Struct, kw_only=True):
@@ -125,8 +127,9 @@ class Trial:
         counts.missed += result.missed - (last.missed if last is not None else 0)
         outcome = outcome or str(result.outcome)
         if outcome == Outcome.INTERRUPTED or self._stopped_by_operator:
+            by_operator = self._stopped_by_operator or result.signal not in PROCESS_ENDS
             self._stopped_by_operator = False
-            if self._criteria.operator_stop_fails:
+            if by_operator and self._criteria.operator_stop_fails:
                 self._fail(f"stopped by its operator: {result.message}")
         elif outcome in NOT_REACHED or outcome == Outcome.REACHED:
             counts.goals += 1

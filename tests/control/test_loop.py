@@ -334,6 +334,7 @@ def test_a_stop_signal_brakes_and_ends_the_run(number):
     before = signal.getsignal(number)
     result = rig.run()
     assert (result.outcome, result.message) == (Outcome.INTERRUPTED, f"stopped by {number.name}")
+    assert result.signal == number.name
     assert rig.policy.acts == 11
     assert len(rig.bridge.log) > 12
     assert_clean_stop(rig)

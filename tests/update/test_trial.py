@@ -43,12 +43,14 @@ class Drives:
         error: BaseException | None = None,
         judged: str | None = None,
         message: str = "as it is",
+        signal: str | None = None,
     ) -> TrialState:
         """One run; returns how the trial then stands."""
         for index in range(ticks):
             self.trial.tick(self.tick(index, (reasons or {}).get(index), plan, min(index, missed)))
             self.now += TICK_S
-        self.trial.ended(RunResult(ends, message, error, ticks, missed, 0.0, 0, ticks * TICK_S), judged)
+        duration_s = ticks * TICK_S
+        self.trial.ended(RunResult(ends, message, error, ticks, missed, 0.0, 0, duration_s, signal), judged)
         return self.state
 
     def tick(self, index: int, reason: Reason | None, plan: Plan | None, missed: int) -> Tick:
@@ -230,10 +232,27 @@ def test_what_held_the_robot_last_says_whose_fault_it_was(reason: Reason, state:
 
 def test_an_operator_who_stops_the_robot_fails_the_trial() -> None:
     stopped = Drives()
-    assert stopped.run(30, Outcome.INTERRUPTED, message="stopped by SIGINT") is TrialState.FAILED
+    assert (
+        stopped.run(30, Outcome.INTERRUPTED, message="stopped by SIGINT", signal="SIGINT")
+        is TrialState.FAILED
+    )
     assert stopped.why == "stopped by its operator: stopped by SIGINT"
+    asked = Drives()
+    assert asked.run(30, Outcome.INTERRUPTED, message="stopped by request") is TrialState.FAILED
     emergency = Drives()
     assert emergency.run(30, Outcome.FAULT, reasons=held(Reason.EMERGENCY_STOP, 29)) is TrialState.FAILED
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGHUP"])
+def test_a_process_that_is_ended_in_good_order_says_nothing_of_the_model(signal: str) -> None:
+    drives = Drives()
+    drives.run(60)
+    assert drives.run(40, Outcome.INTERRUPTED, signal=signal) is TrialState.UNDECIDED
+    assert (drives.trial.counts.goals, drives.trial.counts.ticks) == (1, 100)
+    collided = Drives()
+    assert collided.run(9, Outcome.INTERRUPTED, judged="collision", signal=signal) is TrialState.FAILED
+    emergency = held(Reason.EMERGENCY_STOP, 29)
+    assert drives.run(30, Outcome.INTERRUPTED, reasons=emergency, signal=signal) is TrialState.FAILED
 
 
 def test_an_operator_may_stop_the_robot_where_that_says_nothing() -> None:
