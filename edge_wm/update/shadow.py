@@ -74,6 +74,9 @@ class Shadow:
 
     Raises:
         BadInput: it cannot be started.
+
+    Attributes:
+        sent, dropped: ticks so far, see ``ShadowVerdict``.
     """
 
     def __init__(
@@ -108,7 +111,7 @@ class Shadow:
             self._ring.close_ends()
         self._run, self._goal = 0, (0.0, 0.0)
         self._applied = NEUTRAL
-        self._sent = self._dropped = self._dropped_in_a_row = 0
+        self.sent = self.dropped = self._dropped_in_a_row = 0
         self._verdict: ShadowVerdict | None = None
 
     def begin(self, goal_xy: tuple[float, float]) -> None:
@@ -124,10 +127,10 @@ class Shadow:
         if tick.decision is not None:
             driven = tick.decision.command
         if self._ring.send(self._run, tick.observation, self._goal, applied, driven):
-            self._sent += 1
+            self.sent += 1
             self._dropped_in_a_row = 0
         elif self._ring.open:
-            self._dropped += 1
+            self.dropped += 1
             self._dropped_in_a_row += 1
 
     def verdict(self, timeout_s: float = 0.0) -> ShadowVerdict | None:
@@ -160,7 +163,7 @@ class Shadow:
 
     def _refused(self, refusal: str, report: Report | None = None, *, undecided: bool) -> ShadowVerdict:
         return ShadowVerdict(
-            one_line(refusal)[:MAX_REFUSAL], undecided, report or Report(), self._sent, self._dropped
+            one_line(refusal)[:MAX_REFUSAL], undecided, report or Report(), self.sent, self.dropped
         )
 
     def _judged(self, result: bytes) -> ShadowVerdict:
@@ -181,4 +184,4 @@ class Shadow:
         if done.planned < wanted.min_planned_share * done.ticks:
             few = f"as a shadow: planned in {done.planned} of {done.ticks} ticks, fewer than {wanted.min_planned_share:.0%}"
             return self._refused(few, done, undecided=False)
-        return ShadowVerdict(None, False, done, self._sent, self._dropped)
+        return ShadowVerdict(None, False, done, self.sent, self.dropped)

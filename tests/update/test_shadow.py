@@ -63,11 +63,11 @@ def drive(shadow: Shadow, ticks: Iterator[Tick] | None = None) -> ShadowVerdict:
     """Show ticks, each as soon as there is room for it, until there is a verdict."""
     taken = -1
     for index in range(100_000):
-        if shadow._sent > taken:
-            taken = shadow._sent
+        if shadow.sent > taken:
+            taken = shadow.sent
             following = next(ticks) if ticks is not None else tick(index)
         shadow.tick(following)
-        verdict = shadow.verdict(timeout_s=0.0 if shadow._sent > taken else 0.01)
+        verdict = shadow.verdict(timeout_s=0.0 if shadow.sent > taken else 0.01)
         if verdict is not None:
             return verdict
     raise AssertionError("no verdict")
@@ -148,7 +148,7 @@ def test_ticks_without_an_observation_or_that_are_not_finite_ask_nothing(good: P
     without = replace_observation(tick(0), None)
     for _ in range(100):
         shadow.tick(without)
-    assert shadow._sent == 0
+    assert shadow.sent == 0
     assert drive(shadow, ticks()).report.planned == TICKS
 
 
@@ -168,12 +168,12 @@ def test_showing_a_tick_takes_less_than_a_tenth_of_a_millisecond(good: Path) -> 
             began = time.thread_time()
             shadow.tick(one)
             taken.append(time.thread_time() - began)
-            if shadow._sent >= 200:
+            if shadow.sent >= 200:
                 break
             assert shadow.verdict(timeout_s=0.01 if shadow._dropped_in_a_row else 0.0) is None
     finally:
         shadow.close()
-    assert shadow._sent == 200
+    assert shadow.sent == 200
     assert np.median(taken) < TICK_BUDGET_S
 
 
@@ -204,7 +204,7 @@ def test_a_shadow_that_hangs_costs_the_driver_nothing_and_is_given_up(good: Path
         began = time.thread_time()
         shadow.tick(tick(index))
         taken.append(time.thread_time() - began)
-    assert (shadow._sent, shadow._dropped) == (SLOTS, 101)
+    assert (shadow.sent, shadow._dropped) == (SLOTS, 101)
     assert np.median(taken) < TICK_BUDGET_S
     verdict = shadow.verdict()
     assert verdict is not None and verdict.undecided
