@@ -17,6 +17,7 @@ from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -28,6 +29,8 @@ SCHEMES = {"mqtts": (8883, True), "mqtt": (1883, False)}
 ONLINE, OFFLINE = b"online", b"offline"
 CONNECT_S = 15.0
 TURN_S = 0.2
+AGAIN = 1
+"""Marks the message that was asked for with ``ask_again``: MQTT 5's subscription identifier."""
 MAX_PACKET_BYTES = 256 << 10
 """Far more than any status: a broker that sends more is up to something."""
 
@@ -52,9 +55,13 @@ class _BoundedClient(paho.Client):
             raise ConnectionError(f"a packet of {bufsize} bytes")
         return super()._sock_recv(bufsize)
 
+    def free_sockets(self) -> None:
+        """Now: paho does so when somebody collects the client."""
+        self._reset_sockets()
+
 
 class BrokerConnection:
-    """A connection that is open from ``open`` to ``close``.
+    """A connection, open as a context manager; it takes leave unless an error ends it, and then the broker publishes the will.
 
     Args:
         config: whom to connect to.
@@ -79,6 +86,11 @@ class BrokerConnection:
         self._connected = False
         self._refused: str | None = None
         self._unanswered: set[int] = set()
+        self._on_message = on_message
+        self.retained: str | None = None
+        """The topic of the newest message that the broker had kept; None before there was one."""
+        self.again = False
+        """Whether what ``ask_again`` asked for has come."""
         self._client = _BoundedClient(
             CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5
         )
@@ -96,12 +108,9 @@ class BrokerConnection:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
         self._client.on_subscribe = self._on_subscribe
-        if on_message is not None:
-            self._client.on_message = lambda _client, _data, message: on_message(
-                message.topic, bytes(message.payload)
-            )
+        self._client.on_message = self._on_any_message
 
-    def open(self) -> None:
+    def __enter__(self) -> BrokerConnection:
         """Connect, and wait until the broker has agreed.
 
         Raises:
@@ -109,9 +118,18 @@ class BrokerConnection:
         """
         try:
             self._client.connect(self._address.host, self._address.port, self._keepalive_s)
-        except (OSError, ValueError) as error:
+            self._turn_until(lambda: self._connected, CONNECT_S, "does not answer as an MQTT broker")
+        except (OSError, ValueError, BadInput) as error:
+            self._client.free_sockets()
+            if isinstance(error, BadInput):
+                raise
             raise BadInput(f"{self._url}: {said(error)}") from None
-        self._turn_until(lambda: self._connected, CONNECT_S, "does not answer as an MQTT broker")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._client.disconnect()
+        self._client.free_sockets()
 
     def publish(self, topic: str, content: bytes) -> None:
         """Hand over something to keep; ``delivered`` says when the broker has it."""
@@ -120,7 +138,7 @@ class BrokerConnection:
 
     @property
     def delivered(self) -> bool:
-        """Whether the broker has everything that was published."""
+        """Whether the broker has answered everything: it has what was published."""
         return not self._unanswered
 
     def subscribe(self, topics: list[str]) -> None:
@@ -132,11 +150,25 @@ class BrokerConnection:
         Raises:
             BadInput: the connection is lost, or this client may not read them.
         """
-        _, mid = self._client.subscribe([(topic, 0) for topic in topics])
+        self._ask(topics, None)
+        self._turn_until(lambda: self.delivered, CONNECT_S, "does not answer")
+
+    def ask_again(self, topic: str) -> None:
+        """Ask once more for a kept message: ``again`` says when it has come.
+
+        A broker answers in order, so all that was asked for before has come by then.  MQTT promises that of one topic only;
+        mosquitto keeps one queue for all that goes to a client.  It lets the message lie there if it has much to send just
+        then: ask once more when this is ``delivered`` and nothing came.
+        """
+        identifier = Properties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
+        identifier.SubscriptionIdentifier = AGAIN
+        self._ask([topic], identifier)
+
+    def _ask(self, topics: list[str], properties: Properties | None) -> None:
+        _, mid = self._client.subscribe([(topic, 0) for topic in topics], properties=properties)
         if mid is None:
             raise BadInput(f"{self._url}: the connection is lost")
         self._unanswered.add(mid)
-        self._turn_until(lambda: self.delivered, CONNECT_S, "does not answer")
 
     def turn(self, timeout_s: float = TURN_S) -> None:
         """Send and receive for up to ``timeout_s``; less if something came.
@@ -153,10 +185,6 @@ class BrokerConnection:
         if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise BadInput(f"{self._url}: the connection is lost")
 
-    def close(self) -> None:
-        """Take leave; then the broker does not publish the will."""
-        self._client.disconnect()
-
     def _turn_until(self, done: Callable[[], bool], limit_s: float, otherwise: str) -> None:
         end = time.monotonic() + limit_s
         while not done():
@@ -172,6 +200,13 @@ class BrokerConnection:
         if code.is_failure:
             self._refused = f"refuses the connection: {code}"
         self._connected = not code.is_failure
+
+    def _on_any_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            self.retained = message.topic
+            self.again |= AGAIN in getattr(message.properties, "SubscriptionIdentifier", ())
+        if self._on_message is not None:
+            self._on_message(message.topic, bytes(message.payload))
 
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Properties | None

@@ -20,8 +20,8 @@ from edge_wm.fleet.broker import (
 from edge_wm.fleet.config import BrokerConfig
 from edge_wm.fleet.status import RobotStatus, SeenRobot, decode_status
 
-QUIET_S = 1.0
-"""A broker sends what it keeps without a pause, and no sign that this was all."""
+QUIET_S = 3.0
+"""A broker that keeps nothing says nothing: after so long without a word there are no robots."""
 TOTAL_S = 60.0
 MAX_ROBOTS = 100_000
 MAX_REFUSED = 20
@@ -37,7 +37,7 @@ class Fleet(Struct, frozen=True):
         refused_count: how many messages were not believed.
         silent: robots that can be heard, or could, of which the broker sent no status: what it looks like when a broker drops
             messages because they are too many at once.
-        complete: whether the broker had no more to say when it was left.
+        complete: whether it is certain that the broker had no more to say when it was left.
     """
 
     robots: tuple[SeenRobot, ...]
@@ -55,11 +55,9 @@ class Collector:
         self._online: dict[tuple[str, str], bool] = {}
         self._refused: list[str] = []
         self._refused_count = 0
-        self.heard = 0
 
     def take(self, topic: str, content: bytes) -> None:
         """One message, of whatever topic and content."""
-        self.heard += 1
         try:
             self._take(topic, content)
         except BadInput as why:
@@ -107,35 +105,34 @@ def gather(
 ) -> Fleet:
     """Ask a broker for the newest word of every robot.
 
+    A broker gives no sign that this was all, and a slow link pauses in the middle.  So a word that came is asked for once
+    more, and when it has come again all has come.
+
     Args:
         config: the broker.
         folder: what the paths in it are relative to.
         robot_kind: of this kind only; ``+`` for all.
         total_s: after so long what came is all; None for :data:`TOTAL_S`.
-        quiet_s: a silence of so long means that all has come; None for :data:`QUIET_S`.
+        quiet_s: a broker that says nothing for so long has nothing to say; None for :data:`QUIET_S`.
 
     Raises:
         BadInput: it cannot be reached, or does not let this client read.
     """
-    collector = Collector()
-    broker = BrokerConnection(
-        config, folder, f"edge-wm-fleet-{os.getpid()}-{time.time_ns()}", on_message=collector.take
-    )
-    broker.open()
-    broker.subscribe([status_topic(robot_kind, "+"), availability_topic(robot_kind, "+")])
     total_s = TOTAL_S if total_s is None else total_s
     quiet_s = QUIET_S if quiet_s is None else quiet_s
-    end = time.monotonic() + total_s
-    heard, quiet_since = collector.heard, time.monotonic()
-    while True:
-        broker.turn()
-        now = time.monotonic()
-        if collector.heard != heard:
-            heard, quiet_since = collector.heard, now
-        elif now - quiet_since >= quiet_s:
-            break
-        if now >= end:
-            break
-    complete = now - quiet_since >= quiet_s
-    broker.close()
+    collector = Collector()
+    with BrokerConnection(
+        config, folder, f"edge-wm-fleet-{os.getpid()}-{time.time_ns()}", on_message=collector.take
+    ) as broker:
+        broker.subscribe([status_topic(robot_kind, "+"), availability_topic(robot_kind, "+")])
+        began = time.monotonic()
+        complete = False
+        while not complete and time.monotonic() - began < total_s:
+            broker.turn()
+            if broker.retained is None:
+                complete = time.monotonic() - began >= quiet_s
+            elif broker.again:
+                complete = True
+            elif broker.delivered:
+                broker.ask_again(broker.retained)
     return collector.fleet(complete)

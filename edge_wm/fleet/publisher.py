@@ -123,28 +123,26 @@ class StatusPublisher:
 
         availability = availability_topic(self._robot_kind, self._robot_id)
         topic = status_topic(self._robot_kind, self._robot_id)
-        broker = BrokerConnection(
+        with BrokerConnection(
             self._config,
             self._folder,
             f"edge-wm-{self._robot_kind}-{self._robot_id}",
             will=(availability, OFFLINE),
-        )
-        broker.open()
-        published: bytes | None = None
-        while not self._leave.is_set():
-            newest = self._newest
-            if newest is not None and newest != published:
-                broker.publish(topic, newest)
-                if published is None:  # and not before: a robot that can be heard has said something
-                    broker.publish(availability, ONLINE)
-                published = newest
-            broker.turn()
-            if broker.delivered:
-                self._note_delivered(published)
-        if published is not None:
-            broker.publish(availability, OFFLINE)
-        self._until(lambda: broker.delivered, broker.turn)
-        broker.close()
+        ) as broker:
+            published: bytes | None = None
+            while not self._leave.is_set():
+                newest = self._newest
+                if newest is not None and newest != published:
+                    broker.publish(topic, newest)
+                    if published is None:  # and not before: a robot that can be heard has said something
+                        broker.publish(availability, ONLINE)
+                    published = newest
+                broker.turn()
+                if broker.delivered:
+                    self._note_delivered(published)
+            if published is not None:
+                broker.publish(availability, OFFLINE)
+            self._until(lambda: broker.delivered, broker.turn)
 
     def _until(self, done: Callable[[], bool], turn: Callable[[], None]) -> None:
         end = time.monotonic() + LEAVE_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from edge_wm.fleet.status import decode_status, encode_status
 from tests.fleet.certificates import Authority
 from tests.fleet.mosquitto import Mosquitto, needs_mosquitto, password_file
 from tests.fleet.robots import KIND, failed, passed, robot
+from tests.fleet.slow_link import SlowLink
 
 pytestmark = needs_mosquitto
 
@@ -249,38 +251,78 @@ def test_a_robot_that_never_reached_its_broker_leaves_at_once(tmp_path: Path) ->
     assert not publisher._thread.is_alive()
 
 
+def test_a_connection_that_ends_badly_keeps_no_socket(tmp_path: Path) -> None:
+    """Not even until the next collection: a broker that is away for long is tried again and again."""
+    gc.disable()
+    try:
+        with Mosquitto(
+            tmp_path, f"password_file {password_file(tmp_path, 'r1', 'correct horse')}"
+        ) as guarded:
+            publisher = StatusPublisher(open_config(guarded), tmp_path, KIND, "r1")
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            for _ in range(5):
+                publisher._session_or_problem()
+            assert "Not authorized" in str(publisher.problem)
+            assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    finally:
+        gc.enable()
+
+
 # --- a whole fleet -------------------------------------------------------------------------------------------------------
 
 
 def test_a_keeper_hears_all_of_a_large_fleet(tmp_path: Path) -> None:
-    """More retained messages than a broker queues for one client."""
-    count = 2000
-    with Mosquitto(tmp_path, "allow_anonymous true") as broker:
-        client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.connect("127.0.0.1", broker.port)
-        client.loop_start()
-        for number in range(count):
-            name = f"r{number:04}"
-            client.publish(availability_topic(KIND, name), b"online", retain=True)
-            last = client.publish(status_topic(KIND, name), encode_status(passed(name)), 1, retain=True)
-        last.wait_for_publish(60.0)
-        client.disconnect()
-        client.loop_stop()
+    """So large that the broker has more to send than fits into a socket."""
+    count = 6000
+    with Mosquitto(tmp_path, "allow_anonymous true", "max_queued_messages 100000") as broker:
+        tell_of(broker, count)
         fleet = heard(open_config(broker), tmp_path)
     assert fleet.complete
     assert [robot.status.robot_id for robot in fleet.robots] == [f"r{number:04}" for number in range(count)]
     assert all(robot.online for robot in fleet.robots)
 
 
+def test_a_link_that_stands_still_hides_no_robot(tmp_path: Path) -> None:
+    count = 200
+    with Mosquitto(tmp_path, "allow_anonymous true") as broker:
+        tell_of(broker, count)
+        with SlowLink(broker.port, after_bytes=20_000, pause_s=5 * QUIET_S) as link:
+            fleet = heard(BrokerConfig(f"mqtt://127.0.0.1:{link.port}"), tmp_path)
+    assert (len(fleet.robots), fleet.complete) == (count, True)
+
+
+def test_what_a_link_holds_back_for_longer_than_the_keeper_waits_is_not_taken_for_nothing(
+    tmp_path: Path,
+) -> None:
+    with Mosquitto(tmp_path, "allow_anonymous true") as broker:
+        tell_of(broker, 200)
+        with SlowLink(broker.port, after_bytes=20_000, pause_s=SOON_S) as link:
+            config = BrokerConfig(f"mqtt://127.0.0.1:{link.port}")
+            fleet = gather(config, tmp_path, quiet_s=0.1, total_s=1.0)
+    assert 0 < len(fleet.robots) < 200 and not fleet.complete
+
+
+def tell_of(broker: Mosquitto, count: int) -> None:
+    """So many robots on the new model."""
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    for number in range(count):
+        name = f"r{number:04}"
+        client.publish(availability_topic(KIND, name), b"online", retain=True)
+        last = client.publish(status_topic(KIND, name), encode_status(passed(name)), 1, retain=True)
+    last.wait_for_publish(60.0)
+    client.disconnect()
+    client.loop_stop()
+
+
 def test_of_a_fleet_only_one_kind_is_asked_for(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, "allow_anonymous true") as broker:
-        connection = BrokerConnection(open_config(broker), tmp_path, "test")
-        connection.open()
-        for kind in (KIND, "car"):
-            connection.publish(status_topic(kind, "r1"), encode_status(passed("r1")))
-        while not connection.delivered:
-            connection.turn()
-        connection.close()
+        with BrokerConnection(open_config(broker), tmp_path, "test") as connection:
+            for kind in (KIND, "car"):
+                connection.publish(status_topic(kind, "r1"), encode_status(passed("r1")))
+            while not connection.delivered:
+                connection.turn()
         every, own = (
             gather(open_config(broker), tmp_path, robot_kind=kind, quiet_s=QUIET_S) for kind in ("+", KIND)
         )

@@ -34,13 +34,11 @@ class FleetOfRobots:
         self.tell_raw(*messages)
 
     def tell_raw(self, *messages: tuple[str, bytes]) -> None:
-        connection = BrokerConnection(BrokerConfig(self.url), self._folder, "robots")
-        connection.open()
-        for topic, content in messages:
-            connection.publish(topic, content)
-        while not connection.delivered:
-            connection.turn()
-        connection.close()
+        with BrokerConnection(BrokerConfig(self.url), self._folder, "robots") as connection:
+            for topic, content in messages:
+                connection.publish(topic, content)
+            while not connection.delivered:
+                connection.turn()
 
     def run(self, *words: str) -> int:
         return run([words[0], "--broker", self.url, *words[1:]], command, "edge-wm fleet")
