@@ -72,8 +72,8 @@ def gate(json_file: Path | None, model: str, min_passed: int, max_failed: int, *
 
     Of use before it does:  edge-wm fleet gate … && edge-wm update promote …
 
-    A robot that is not heard of since its trial began counts as one that failed, and so does one whose status is missing or
-    cannot be understood.
+    A robot that the broker lost on trial, or that is overdue, counts as one that failed, and so does one whose status is missing
+    or cannot be understood.
 
     Exit code 0: it may; 1: too few have passed, or too many failed; 2: the broker cannot be asked.
     """
@@ -134,7 +134,7 @@ def _row(robot: SeenRobot, now: float) -> tuple[str, str, str, str, str, str]:
     if trial is not None:
         reason = f": {one_line(trial.reason)}" if trial.result == "failed" else ""
         told = f"{trial.version} {trial.result}{reason}"
-    seen = {True: "online", False: "offline", None: "?"}[robot.online]
+    seen = robot.availability.value if robot.availability is not None else "?"
     if status.time_trusted:
         seen += f", {_age(now - status.at)} ago"
     drives = f"{model.name} {model.version} ({model.model[:12]})"

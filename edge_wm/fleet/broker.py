@@ -1,7 +1,8 @@
 """One connection to an MQTT broker, and the topics of a fleet on it.
 
     edge-wm/KIND/ROBOT/status         a ``RobotStatus``, retained: the broker keeps the newest
-    edge-wm/KIND/ROBOT/availability   ``online`` or ``offline``, retained; the broker says the latter for a robot that is gone
+    edge-wm/KIND/ROBOT/availability   ``online``, ``offline`` or ``asleep``, retained; the broker says ``offline`` for a robot that is
+                                      gone, and forgets ``asleep`` when the robot is overdue
 
 MQTT 5, because its broker says when a client may not publish: an older one takes the message and drops it.  All of a
 connection happens in the thread that calls it.
@@ -9,6 +10,7 @@ connection happens in the thread that calls it.
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -26,7 +28,6 @@ from edge_wm.fleet.config import BrokerConfig, address_of, refuse_in_the_clear, 
 from edge_wm.network_error import said
 
 SCHEMES = {"mqtts": (8883, True), "mqtt": (1883, False)}
-ONLINE, OFFLINE = b"online", b"offline"
 CONNECT_S = 15.0
 TURN_S = 0.2
 AGAIN = 1
@@ -131,9 +132,13 @@ class BrokerConnection:
             self._client.disconnect()
         self._client.free_sockets()
 
-    def publish(self, topic: str, content: bytes) -> None:
-        """Hand over something to keep; ``delivered`` says when the broker has it."""
-        mid = self._client.publish(topic, content, qos=1, retain=True).mid
+    def publish(self, topic: str, content: bytes, forget_after_s: float | None = None) -> None:
+        """Hand over something to keep, for so long if it is said; ``delivered`` says when the broker has it."""
+        expiry = None
+        if forget_after_s is not None:
+            expiry = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            expiry.MessageExpiryInterval = math.ceil(forget_after_s)
+        mid = self._client.publish(topic, content, qos=1, retain=True, properties=expiry).mid
         self._unanswered.add(mid)
 
     @property

@@ -11,14 +11,12 @@ from msgspec import Struct
 
 from edge_wm.errors import BadInput, one_line
 from edge_wm.fleet.broker import (
-    OFFLINE,
-    ONLINE,
     BrokerConnection,
     availability_topic,
     status_topic,
 )
 from edge_wm.fleet.config import BrokerConfig
-from edge_wm.fleet.status import RobotStatus, SeenRobot, decode_status
+from edge_wm.fleet.status import Availability, RobotStatus, SeenRobot, decode_status
 
 QUIET_S = 3.0
 """A broker that keeps nothing says nothing: after so long without a word there are no robots."""
@@ -52,7 +50,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._status: dict[tuple[str, str], RobotStatus] = {}
-        self._online: dict[tuple[str, str], bool] = {}
+        self._availability: dict[tuple[str, str], Availability] = {}
         self._refused: list[str] = []
         self._refused_count = 0
 
@@ -72,12 +70,14 @@ class Collector:
         _, robot_kind, robot_id, what = parts
         robot = (robot_kind, robot_id)
         if not content:  # retained content that was deleted: a robot that left the fleet
-            self._status.pop(robot, None) if what == "status" else self._online.pop(robot, None)
+            self._status.pop(robot, None) if what == "status" else self._availability.pop(robot, None)
         elif what == "availability":
-            if content not in (ONLINE, OFFLINE):
-                raise BadInput(f"{topic}: neither online nor offline")
-            self._refuse_crowd(self._online, robot)
-            self._online[robot] = content == ONLINE
+            try:
+                availability = Availability(content.decode())
+            except ValueError:
+                raise BadInput(f"{topic}: none of {', '.join(Availability)}") from None
+            self._refuse_crowd(self._availability, robot)
+            self._availability[robot] = availability
         else:
             self._refuse_crowd(self._status, robot)
             self._status[robot] = decode_status(content, robot_kind, robot_id)
@@ -89,9 +89,9 @@ class Collector:
     def fleet(self, complete: bool) -> Fleet:
         """All that was taken."""
         robots = tuple(
-            SeenRobot(status, self._online.get(robot)) for robot, status in sorted(self._status.items())
+            SeenRobot(status, self._availability.get(robot)) for robot, status in sorted(self._status.items())
         )
-        silent = tuple("/".join(robot) for robot in sorted(self._online.keys() - self._status.keys()))
+        silent = tuple("/".join(robot) for robot in sorted(self._availability.keys() - self._status.keys()))
         return Fleet(robots, tuple(self._refused), self._refused_count, silent, complete)
 
 

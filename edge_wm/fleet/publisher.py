@@ -16,7 +16,7 @@ import msgspec
 
 from edge_wm.errors import BadInput, MissingExtra, one_line
 from edge_wm.fleet.config import BrokerConfig
-from edge_wm.fleet.status import RobotStatus, encode_status
+from edge_wm.fleet.status import Availability, RobotStatus, encode_status
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 300.0
@@ -61,6 +61,7 @@ class StatusPublisher:
         self._delivered: bytes | None = None
         self._problem: str | None = None
         self._leave = threading.Event()
+        self._asleep_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
     @property
@@ -87,8 +88,14 @@ class StatusPublisher:
                 lambda: self._newest is not None and self._newest == self._delivered, limit_s
             )
 
-    def close(self, limit_s: float = LEAVE_S) -> None:
-        """Say that the robot is offline and end; after ``limit_s`` in any case."""
+    def close(self, limit_s: float = LEAVE_S, *, asleep_s: float | None = None) -> None:
+        """Take leave and end; after ``limit_s`` in any case.
+
+        Args:
+            limit_s: seconds to wait until the broker has heard it.
+            asleep_s: the robot is asleep, and is overdue after so many seconds; None if nobody knows when it is heard again.
+        """
+        self._asleep_s = asleep_s
         self._leave.set()
         if self._thread.is_alive():
             self._thread.join(limit_s)
@@ -119,7 +126,7 @@ class StatusPublisher:
     def _session(self) -> None:
         """Connect, and publish until the robot leaves or the connection is lost.  Raises BadInput."""
         # Here, so that a robot without paho-mqtt has a problem and not an updater that does not start.
-        from edge_wm.fleet.broker import OFFLINE, ONLINE, BrokerConnection, availability_topic, status_topic
+        from edge_wm.fleet.broker import BrokerConnection, availability_topic, status_topic
 
         availability = availability_topic(self._robot_kind, self._robot_id)
         topic = status_topic(self._robot_kind, self._robot_id)
@@ -127,7 +134,7 @@ class StatusPublisher:
             self._config,
             self._folder,
             f"edge-wm-{self._robot_kind}-{self._robot_id}",
-            will=(availability, OFFLINE),
+            will=(availability, _said(Availability.OFFLINE)),
         ) as broker:
             published: bytes | None = None
             while not self._leave.is_set():
@@ -135,13 +142,14 @@ class StatusPublisher:
                 if newest is not None and newest != published:
                     broker.publish(topic, newest)
                     if published is None:  # and not before: a robot that can be heard has said something
-                        broker.publish(availability, ONLINE)
+                        broker.publish(availability, _said(Availability.ONLINE))
                     published = newest
                 broker.turn()
                 if broker.delivered:
                     self._note_delivered(published)
             if published is not None:
-                broker.publish(availability, OFFLINE)
+                leaves = Availability.OFFLINE if self._asleep_s is None else Availability.ASLEEP
+                broker.publish(availability, _said(leaves), self._asleep_s)
             self._until(lambda: broker.delivered, broker.turn)
 
     def _until(self, done: Callable[[], bool], turn: Callable[[], None]) -> None:
@@ -159,6 +167,10 @@ class StatusPublisher:
         """A broker may lose what it has; the next session tells it again."""
         with self._state:
             self._delivered = None
+
+
+def _said(availability: Availability) -> bytes:
+    return availability.value.encode()
 
 
 def _timeless(status: RobotStatus) -> RobotStatus:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -107,11 +108,21 @@ class RobotStatus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     uptime_s: Seconds
 
 
+class Availability(str, Enum):
+    """Whether a broker hears from a robot."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    """The connection broke, or the robot left for it does not know how long."""
+    ASLEEP = "asleep"
+    """It has looked, and left until its next look; when that is overdue the broker forgets it."""
+
+
 class SeenRobot(Struct, frozen=True):
-    """A robot's newest word, and whether the broker hears from it; None if the broker does not know."""
+    """A robot's newest word, and whether the broker hears from it; None if the broker does not know, or not any longer."""
 
     status: RobotStatus
-    online: bool | None
+    availability: Availability | None
 
 
 def robot_status(

@@ -11,7 +11,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from edge_wm.fleet.status import SeenRobot
+from edge_wm.fleet.status import Availability, SeenRobot
 from edge_wm.update.store import State
 
 
@@ -21,7 +21,7 @@ class Outcome(str, Enum):
     PASSED = "passed"
     FAILED = "failed"
     LOST = "lost"
-    """Has not been heard of since its trial began: what a model that hangs the machine looks like."""
+    """Is away on trial, and not until its next look: what a model that hangs the machine looks like."""
     TRYING = "trying"
     NOT_YET = "not yet"
 
@@ -48,7 +48,8 @@ def outcome(robot: SeenRobot, model: str) -> Outcome:
     if status.trial is not None and status.trial.model.startswith(model) and status.trial.result == "failed":
         return Outcome.FAILED
     if status.coming is not None and status.coming.model.startswith(model):
-        lost = status.state is State.TRIAL and robot.online is False
+        there = robot.availability in (Availability.ONLINE, Availability.ASLEEP)
+        lost = status.state is State.TRIAL and not there
         return Outcome.LOST if lost else Outcome.TRYING
     return Outcome.NOT_YET  # or it passed and no longer drives: the robot has gone on, or back by hand
 

@@ -31,6 +31,8 @@ SPREAD = 0.2
 """A wait is so much longer or shorter, by chance."""
 TELL_EVERY_S = 30.0
 """So often is looked whether there is something to tell: the process that drives changes it, too."""
+OVERDUE_AFTER = 2.0
+"""A robot that looks once every so often is overdue after so many times as long."""
 TELL_ONCE_S = 10.0
 """How long to wait for a broker when there is one look only."""
 
@@ -116,10 +118,14 @@ class Service:
             )
             self._publisher.start()
 
-    def _leave(self) -> None:
+    def _leave(self, asleep_s: float | None = None) -> None:
         if self._publisher is not None:
-            self._publisher.close()
+            self._publisher.close(asleep_s=asleep_s)
         self._publisher = None
+
+    def sleep(self) -> None:
+        """Take leave of the fleet until somebody starts the next look."""
+        self._leave(OVERDUE_AFTER * self.config.every_h * 3600.0)
 
     def look(self) -> bool:
         """See ``look``.  Returns whether it went well; what went wrong is said, and told to the fleet."""
@@ -218,6 +224,7 @@ def serve(
             service.tell()
             if once:
                 service.wait_told(TELL_ONCE_S)
+                service.sleep()
                 return 0 if well else 1
             wait = schedule.after(well, service.config.every_h * 3600.0)
             due = clock.now() + (wait if service.poll_s is None else min(wait, service.poll_s))

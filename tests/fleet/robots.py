@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from edge_wm.fleet.status import LastTrial, ReportedModel, RobotStatus, SeenRobot
+from edge_wm.fleet.status import Availability, LastTrial, ReportedModel, RobotStatus, SeenRobot
 from edge_wm.update.store import State
 
 KIND = "differential-drive"
@@ -69,6 +69,6 @@ def retrying(robot_id: str = "r1") -> RobotStatus:
     return robot(robot_id, state=State.TRIAL, coming=NEW, trial=failed().trial)
 
 
-def seen(status: RobotStatus, online: bool | None = True) -> SeenRobot:
+def seen(status: RobotStatus, availability: Availability | None = Availability.ONLINE) -> SeenRobot:
     """As a fleet keeper sees it."""
-    return SeenRobot(status, online)
+    return SeenRobot(status, availability)

@@ -20,16 +20,18 @@ from edge_wm.fleet.broker import BrokerConnection, availability_topic, status_to
 from edge_wm.fleet.collector import Fleet, gather
 from edge_wm.fleet.config import BrokerConfig
 from edge_wm.fleet.publisher import StatusPublisher
-from edge_wm.fleet.status import decode_status, encode_status
+from edge_wm.fleet.status import Availability, decode_status, encode_status
+from edge_wm.fleet.verdict import Outcome, outcome
 from tests.fleet.certificates import Authority
 from tests.fleet.mosquitto import Mosquitto, needs_mosquitto, password_file
-from tests.fleet.robots import KIND, failed, passed, robot
+from tests.fleet.robots import KIND, NEW, failed, passed, robot, trying
 from tests.fleet.slow_link import SlowLink
 
 pytestmark = needs_mosquitto
 
 SOON_S = 20.0
 QUIET_S = 0.3
+ONLINE, OFFLINE, ASLEEP = Availability
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +111,13 @@ def test_a_keeper_hears_what_a_robot_says(broker: Mosquitto, authority: Authorit
         publisher.publish(passed("r1"))
         assert publisher.wait_delivered(SOON_S), publisher.problem
         fleet = heard(keeper, folder)
-        assert [(robot.status, robot.online) for robot in fleet.robots] == [(passed("r1"), True)]
+        assert [(robot.status, robot.availability) for robot in fleet.robots] == [(passed("r1"), ONLINE)]
         assert (fleet.complete, fleet.refused_count) == (True, 0)
         publisher.publish(failed("r1"))
         assert publisher.wait_delivered(SOON_S)
         assert heard(keeper, folder).robots[0].status == failed("r1")
     left = heard(keeper, folder).robots[0]
-    assert (left.status, left.online) == (failed("r1"), False), (
+    assert (left.status, left.availability) == (failed("r1"), OFFLINE), (
         "a robot that leaves says so, and its word stays"
     )
 
@@ -147,7 +149,24 @@ def test_the_broker_says_that_a_robot_which_died_is_offline(
         for robot in heard(config_of(broker, authority, "keeper"), folder).robots
         if robot.status.robot_id == "r2"
     )
-    assert robot.online is False
+    assert robot.availability is OFFLINE
+
+
+def test_a_robot_that_took_leave_until_its_next_look_sleeps_until_that_is_overdue(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path, "allow_anonymous true") as broker:
+        publisher = StatusPublisher(open_config(broker), tmp_path, KIND, "r1")
+        publisher.start()
+        publisher.publish(trying("r1"))
+        assert publisher.wait_delivered(SOON_S)
+        publisher.close(asleep_s=2.0)
+        (robot,) = heard(open_config(broker), tmp_path).robots
+        assert (robot.availability, outcome(robot, NEW.model)) == (ASLEEP, Outcome.TRYING)
+        end = time.monotonic() + SOON_S
+        while robot.availability is ASLEEP:
+            assert time.monotonic() < end, "the broker does not forget it"
+            time.sleep(0.1)
+            (robot,) = heard(open_config(broker), tmp_path).robots
+    assert (robot.availability, outcome(robot, NEW.model)) == (None, Outcome.LOST)
 
 
 def test_a_broker_whose_certificate_is_not_believed_hears_nothing(
@@ -213,7 +232,7 @@ def test_a_broker_that_is_away_is_one_line_and_gets_the_newest_word_when_it_is_b
             assert publisher.wait_delivered(SOON_S)
             assert publisher.problem is None
             (told,) = heard(open_config(broker), tmp_path).robots
-            assert (told.status, told.online) == (passed("r1"), True)
+            assert (told.status, told.availability) == (passed("r1"), ONLINE)
 
 
 def test_a_broker_that_lost_everything_is_told_again(tmp_path: Path) -> None:
@@ -279,7 +298,7 @@ def test_a_keeper_hears_all_of_a_large_fleet(tmp_path: Path) -> None:
         fleet = heard(open_config(broker), tmp_path)
     assert fleet.complete
     assert [robot.status.robot_id for robot in fleet.robots] == [f"r{number:04}" for number in range(count)]
-    assert all(robot.online for robot in fleet.robots)
+    assert all(robot.availability is ONLINE for robot in fleet.robots)
 
 
 def test_a_link_that_stands_still_hides_no_robot(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge_wm.fleet import collector as collector_module
 from edge_wm.fleet.collector import MAX_REFUSED, Collector
-from edge_wm.fleet.status import encode_status
+from edge_wm.fleet.status import Availability, encode_status
 from tests.fleet.robots import KIND, failed, passed
 
 
@@ -26,10 +26,18 @@ def test_the_newest_word_of_a_robot_counts() -> None:
 
 def test_availability_is_of_the_robot_whose_topic_it_is() -> None:
     collector = Collector()
-    for robot_id, content in (("r1", b"online"), ("r2", b"offline"), ("r3", b"")):
+    for robot_id, content in (
+        ("r1", b"online"),
+        ("r2", b"offline"),
+        ("r3", b"asleep"),
+        ("r4", b""),
+        ("r5", b"away"),
+    ):
         collector.take(topic(robot_id), encode_status(passed(robot_id)))
         collector.take(topic(robot_id, "availability"), content)
-    assert [robot.online for robot in collector.fleet(True).robots] == [True, False, None]
+    fleet = collector.fleet(True)
+    assert [robot.availability for robot in fleet.robots] == [*Availability, None, None]
+    assert fleet.refused == (f"{topic('r5', 'availability')}: none of online, offline, asleep",)
 
 
 def test_a_robot_that_left_the_fleet_is_forgotten() -> None:

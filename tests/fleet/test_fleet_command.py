@@ -12,7 +12,7 @@ import pytest
 from edge_wm.cli import run
 from edge_wm.commands.fleet import command
 from edge_wm.fleet import collector as collector_module
-from edge_wm.fleet.broker import ONLINE, BrokerConnection, availability_topic, status_topic
+from edge_wm.fleet.broker import BrokerConnection, availability_topic, status_topic
 from edge_wm.fleet.config import BrokerConfig
 from edge_wm.fleet.status import LastTrial, RobotStatus, encode_status
 from tests.fleet.mosquitto import Mosquitto, needs_mosquitto
@@ -27,7 +27,7 @@ class FleetOfRobots:
     def __init__(self, broker: Mosquitto, folder: Path) -> None:
         self.url, self._folder = f"mqtt://127.0.0.1:{broker.port}", folder
 
-    def tell(self, *robots: RobotStatus, availability: bytes | None = ONLINE) -> None:
+    def tell(self, *robots: RobotStatus, availability: bytes | None = b"online") -> None:
         messages = [(status_topic(r.robot_kind, r.robot_id), encode_status(r)) for r in robots]
         if availability is not None:
             messages += [(availability_topic(r.robot_kind, r.robot_id), availability) for r in robots]

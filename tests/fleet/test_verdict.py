@@ -4,48 +4,56 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wm.fleet.status import LastTrial, RobotStatus
+from edge_wm.fleet.status import Availability, LastTrial, RobotStatus
 from edge_wm.fleet.verdict import Outcome, outcome, stage_verdict
 from edge_wm.update.store import State
 from tests.fleet.robots import NEW, OLD, failed, passed, retrying, robot, seen, trying
 
+ONLINE, OFFLINE, ASLEEP = Availability
+
 OUTCOMES = {
-    "drives by it after its trial": (passed(), True, Outcome.PASSED),
-    "drives by it and cannot be heard now": (passed(), False, Outcome.PASSED),
-    "drives by the old one": (robot(), True, Outcome.NOT_YET),
-    "went back": (failed(), True, Outcome.FAILED),
-    "is on trial": (trying(), True, Outcome.TRYING),
-    "is on trial, and the broker does not say whether it is there": (trying(), None, Outcome.TRYING),
-    "went away on trial": (trying(), False, Outcome.LOST),
-    "went away before its trial": (robot(state=State.STAGED, coming=NEW), False, Outcome.TRYING),
-    "will try it again": (robot(state=State.STAGED, coming=NEW, trial=failed().trial), True, Outcome.FAILED),
-    "tries it again": (retrying(), True, Outcome.FAILED),
-    "went away while it tried it again": (retrying(), False, Outcome.FAILED),
+    "drives by it after its trial": (passed(), ONLINE, Outcome.PASSED),
+    "drives by it and cannot be heard now": (passed(), OFFLINE, Outcome.PASSED),
+    "drives by the old one": (robot(), ONLINE, Outcome.NOT_YET),
+    "went back": (failed(), ONLINE, Outcome.FAILED),
+    "is on trial": (trying(), ONLINE, Outcome.TRYING),
+    "sleeps on trial until its next look": (trying(), ASLEEP, Outcome.TRYING),
+    "is overdue on trial": (trying(), None, Outcome.LOST),
+    "drives by it and is overdue": (passed(), None, Outcome.PASSED),
+    "went away on trial": (trying(), OFFLINE, Outcome.LOST),
+    "went away before its trial": (robot(state=State.STAGED, coming=NEW), OFFLINE, Outcome.TRYING),
+    "will try it again": (
+        robot(state=State.STAGED, coming=NEW, trial=failed().trial),
+        ONLINE,
+        Outcome.FAILED,
+    ),
+    "tries it again": (retrying(), ONLINE, Outcome.FAILED),
+    "went away while it tried it again": (retrying(), OFFLINE, Outcome.FAILED),
     "tries it after another one failed": (
         robot(state=State.TRIAL, coming=NEW, trial=LastTrial("c" * 64, "1.0.5", "failed", "late", 1e9)),
-        True,
+        ONLINE,
         Outcome.TRYING,
     ),
     "passed, and was put in quarantine later": (
         robot(quarantined=(NEW.model,), trial=passed().trial),
-        True,
+        ONLINE,
         Outcome.FAILED,
     ),
     "says that it passed and holds it in quarantine": (
         robot(active=NEW, quarantined=(NEW.model,)),
-        True,
+        ONLINE,
         Outcome.FAILED,
     ),
-    "passed and has gone on": (robot(trial=passed().trial), True, Outcome.NOT_YET),
-    "never had a trial": (robot(trial=None), True, Outcome.NOT_YET),
+    "passed and has gone on": (robot(trial=passed().trial), ONLINE, Outcome.NOT_YET),
+    "never had a trial": (robot(trial=None), ONLINE, Outcome.NOT_YET),
 }
 
 
 @pytest.mark.parametrize("case", OUTCOMES)
 def test_how_a_robot_fared(case: str) -> None:
-    status, online, expected = OUTCOMES[case]
-    assert outcome(seen(status, online), NEW.model) is expected
-    assert outcome(seen(status, online), NEW.model[:8]) is expected
+    status, availability, expected = OUTCOMES[case]
+    assert outcome(seen(status, availability), NEW.model) is expected
+    assert outcome(seen(status, availability), NEW.model[:8]) is expected
 
 
 def test_another_models_failure_is_none_of_this_one() -> None:
@@ -76,7 +84,7 @@ def test_robots_that_try_a_failed_model_again_do_not_hide_that_it_failed() -> No
 
 
 def test_a_robot_that_went_away_on_trial_counts_as_a_failure() -> None:
-    robots = [seen(passed("r1")), seen(passed("r2")), seen(trying("r3"), online=False)]
+    robots = [seen(passed("r1")), seen(passed("r2")), seen(trying("r3"), OFFLINE)]
     found = stage_verdict(robots, NEW.model, 2, 0)
     assert (found.go, found.outcomes["lost"]) == (False, 1)
     assert "1 of the failed are lost" in found.why

@@ -137,7 +137,7 @@ def test_a_broker_that_the_file_names_later_is_told_and_one_no_more_named_is_lef
         def publish(self, status: RobotStatus) -> None:
             brokers.append(f"tell {self.url}")
 
-        def close(self) -> None:
+        def close(self, *, asleep_s: float | None = None) -> None:
             brokers.append(f"leave {self.url}")
 
     monkeypatch.setattr(service, "StatusPublisher", Publisher)
