@@ -9,7 +9,7 @@ usage: sudo boards/install/install.sh [options]
 
 It asks three questions; these answer them beforehand:
   --robot FILE|sim      the robot file; sim: the simulated robot
-  --updates FILE|none   update.toml of the robot; its trusted_root lies beside it
+  --updates FILE|none   update.toml of the robot; the files that it names lie beside it
   --start yes|no        whether the robot is ready to drive whenever the board has booted
   --model DIR           a bundle of your own, to drive by in place of the shipped one; with updates it is update.toml that names it
   --yes                 the usual answer to what is not answered: what /etc/edge-wm has, and start as before; at first sim, none, yes
@@ -165,7 +165,7 @@ check_files() {
     [[ -n $camera || -z $(value "$robot" kind real) ]] ||
       fail "$robot: sensors.camera.kind: is none of picamera2, v4l2, gstreamer and files"
     [[ -z $(value "$robot" kind mavlink) ]] || extras+=,mavlink
-    beside "$robot" board >/dev/null
+    board_beside "$robot" >/dev/null
   else
     camera=sim
   fi
@@ -180,7 +180,11 @@ check_files() {
   esac
   if [[ $updates != none ]]; then
     [[ -r $updates ]] || fail "$updates: there is no such update.toml"
-    beside "$updates" trusted_root >/dev/null
+    public_beside "$updates" >/dev/null
+    secret_beside "$updates" >/dev/null
+    named=$(value "$updates" robot "[^\"']+")
+    [[ -z $named || $robot != sim && ${named#"$etc/"} == robot.toml ]] ||
+      fail "$updates: robot: leave it out: models are proven for the robot that drives, which is $etc/robot.toml"
   fi
   if [[ -n $model ]]; then
     [[ -r $model/manifest.json ]] || fail "$model: there is no bundle"
@@ -361,13 +365,14 @@ install_configuration() {
   [[ -z ${SUDO_USER:-} || -n $root ]] || join_groups "$SUDO_USER" "$user"
 
   if [[ $robot != sim ]]; then
-    copy_once "$robot" robot.toml
-    copy_beside "$robot" board
+    copy_once "$robot" robot.toml 644
+    copy_named "$robot" < <(board_beside "$robot")
     lines+=$'robot = "robot.toml"\n'
   fi
   if [[ $updates != none ]]; then
-    copy_once "$updates" update.toml
-    copy_beside "$updates" trusted_root
+    copy_once "$updates" update.toml 644
+    copy_named "$updates" < <(public_beside "$updates")
+    copy_named "$updates" secret < <(secret_beside "$updates")
     lines+=$'updates = "update.toml"\n'
   fi
   install_model
@@ -397,19 +402,22 @@ join_groups() { # user, groups
 }
 
 # A file of the person's, which may have been changed on the robot since, for instance by calibration.
-copy_once() { # file, name
+copy_once() { # file, name, mode
   [[ -r $1 ]] || fail "$1: there is no such file"
   if [[ ! -e $root$etc/$2 ]]; then
-    put "$etc/$2" 644 <"$1"
+    put "$etc/$2" "$3" <"$1"
   elif ! cmp -s "$1" "$root$etc/$2"; then
     say "note: $etc/$2 stays as it is, and differs from $1"
   fi
 }
 
-copy_beside() { # file, key
+# The files beside another one whose names are read; what is secret is for the service alone.
+copy_named() { # file, nothing or secret
   local name
-  name=$(beside "$1" "$2")
-  [[ -z $name ]] || copy_once "$(dirname "$1")/$name" "$name"
+  while read -r name; do
+    copy_once "$(dirname "$1")/$name" "$name" "$([[ -z ${2:-} ]] && echo 644 || echo 640)"
+    [[ -z ${2:-} || $(inside stat -c %G "$etc/$name" 2>/dev/null) == "$user" ]] || act chgrp "$user" "$etc/$name"
+  done
 }
 
 install_units() {

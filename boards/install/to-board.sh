@@ -46,13 +46,18 @@ done
 # shellcheck source=/dev/null # beside this file
 source "$(dirname "${BASH_SOURCE[0]}")/toml.sh"
 
-bring() { # file, key of another one that it names, folder, name
-  local named
+bring() { # file, folder, name
   [[ -r $1 ]] || fail "$1: there is no such file"
-  named=$(beside "$1" "$2")
-  mkdir -p "$3"
-  cp "$1" "$3/$4"
-  [[ -z $named ]] || cp "$(dirname "$1")/$named" "$3/$named"
+  mkdir -p "$2"
+  cp "$1" "$2/$3"
+}
+
+# With the files beside it that it names.
+bring_named() { # file, folder; their names on standard input
+  local named
+  while read -r named; do
+    cp "$(dirname "$1")/$named" "$2/$named"
+  done
 }
 
 [[ ! -d $top/wheels ]] || bundle=${bundle:-$top} # this lies in one
@@ -67,13 +72,15 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 words=(--yes)
 if [[ -n $robot ]]; then
-  bring "$robot" board "$stage/robot" robot.toml
+  bring "$robot" "$stage/robot" robot.toml
+  board_beside "$robot" | bring_named "$robot" "$stage/robot"
   words+=(--robot "$there/robot/robot.toml")
 else
   words+=(--robot sim)
 fi
 if [[ -n $updates ]]; then
-  bring "$updates" trusted_root "$stage/updates" update.toml
+  bring "$updates" "$stage/updates" update.toml
+  { public_beside "$updates" && secret_beside "$updates"; } | bring_named "$updates" "$stage/updates"
   words+=(--updates "$there/updates/update.toml")
 fi
 if [[ -n $model ]]; then

@@ -6,14 +6,35 @@ value() { # file, key, extended regular expression
   sed -nE "s/#.*//; s/^(.*[[:blank:]{,.])?[\"']?$2[\"']?[[:blank:]]*=[[:blank:]]*[\"']($3)[\"'].*/\2/p" "$1"
 }
 
-# The name of the file that a key names, which must lie beside the one that names it; nothing if it names none, or one of the
-# board by its whole path.
-beside() { # file, key
+# The files that a key names, which must lie beside the one that names them, one a line; not those of the board by their whole path.
+beside() { # file, key, extended regular expression
   local name
-  name=$(value "$1" "$2" "[^\"']+[.][a-z]+")
-  [[ $name != /* ]] || return 0
-  name=${name#./}
-  [[ $name != */* ]] || fail "$1: $2: $name must lie beside the file"
-  [[ -z $name || -r $(dirname "$1")/$name ]] || fail "$1: $2: there is no $name beside it"
-  printf '%s' "$name"
+  while read -r name; do
+    [[ $name != /* ]] || continue
+    name=${name#./}
+    [[ $name != */* ]] || fail "$1: $2: $name must lie beside the file"
+    [[ -r $(dirname "$1")/$name ]] || fail "$1: $2: there is no $name beside it"
+    printf '%s\n' "$name"
+  done < <(value "$1" "$2" "$3")
+}
+
+# The board file of one's own that a robot file names.
+board_beside() { # robot file
+  beside "$1" board "[^\"']+[.][a-z]+"
+}
+
+# What update.toml names: whom to believe …
+public_beside() { # update.toml
+  local key
+  for key in trusted_root ca; do
+    beside "$1" "$key" "[^\"']+"
+  done
+}
+
+# … and what tells a broker and a rollout server who this robot is.
+secret_beside() { # update.toml
+  local key
+  for key in certificate key password_file token_file; do # a certificate may have its key with it
+    beside "$1" "$key" "[^\"']+"
+  done
 }

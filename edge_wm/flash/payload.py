@@ -18,7 +18,7 @@ from edge_wm.paths import shipped
 from edge_wm.robot import Robot, load_robot
 from edge_wm.robot_sensors import FilesTable, RealSensors
 from edge_wm.toml_file import read_table
-from edge_wm.update.config import load_config
+from edge_wm.update.config import files_named, load_config
 
 PARTS = (
     "pyproject.toml",
@@ -43,7 +43,7 @@ class Payload:
         bundle: folder of `make offline-bundle`; None: this clone, and the board fetches the pinned packages.
         robot: the robot file; None for the simulated robot.
         model: bundle to drive by; None for the shipped one.
-        updates: the robot's update.toml, with its trusted root beside it; None: no updates.
+        updates: the robot's update.toml, with the files that it names beside it; None: no updates.
     """
 
     bundle: Path | None = None
@@ -67,10 +67,11 @@ def check_payload(payload: Payload, board: Board) -> None:
             raise BadInput("--model: updates choose the model: name one of the two")
     if payload.updates is not None:
         config = load_config(payload.updates)
-        if config.trusted_root != Path(config.trusted_root).name:
-            raise BadInput(f"{payload.updates}: trusted_root: must lie beside the file")
-        if not (payload.updates.parent / config.trusted_root).is_file():
-            raise BadInput(f"{payload.updates}: trusted_root: there is no {config.trusted_root} beside it")
+        for key, name in files_named(config).items():
+            if name != Path(name).name:
+                raise BadInput(f"{payload.updates}: {key}: must lie beside the file")
+            if not (payload.updates.parent / name).is_file():
+                raise BadInput(f"{payload.updates}: {key}: there is no {name} beside it")
         if config.robot is not None and (config.robot != "robot.toml" or payload.robot is None):
             raise BadInput(
                 f'{payload.updates}: robot: is "robot.toml" on the board, and comes by --robot FILE'
@@ -104,9 +105,9 @@ def write_archive(payload: Payload, board: Board, answers: Answers, file: Path) 
         if payload.model is not None:
             _add(archive, payload.model, "model")
         if payload.updates is not None:
-            root = payload.updates.parent / load_config(payload.updates).trusted_root
             _add(archive, payload.updates, "updates/update.toml")
-            _add(archive, root, f"updates/{root.name}")
+            for name in sorted(set(files_named(load_config(payload.updates)).values())):
+                _add(archive, payload.updates.parent / name, f"updates/{name}")
     digest = hashlib.sha256()
     with file.open("rb") as written:
         while chunk := written.read(CHUNK):

@@ -91,6 +91,22 @@ def load_config(path: Path) -> UpdateConfig:
     return config
 
 
+def files_named(config: UpdateConfig) -> dict[str, str]:
+    """The files that it names and that come with it, each with its key: the trusted root, certificates and secrets.
+
+    A certificate or secret named by its whole path is on the robot already.
+    """
+    named: dict[str, str | None] = {}
+    if config.mqtt is not None:
+        for key in ("ca", "certificate", "key", "password_file"):
+            named[f"mqtt.{key}"] = getattr(config.mqtt, key)
+    if config.rollout is not None:
+        for key in ("ca", "token_file"):
+            named[f"rollout.{key}"] = getattr(config.rollout, key)
+    beside = {key: name for key, name in named.items() if name is not None and not name.startswith("/")}
+    return {"trusted_root": config.trusted_root, **beside}
+
+
 def folders_of(config: UpdateConfig, path: Path) -> Folders:
     """Where this robot keeps its models; ``path`` is that of the file."""
     factory = path.parent / config.factory if config.factory else FACTORY_BUNDLE

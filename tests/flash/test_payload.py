@@ -22,6 +22,16 @@ trusted_root = "root.json"
 robot_kind = "diff-drive-12cm"
 robot_id = "rover-17"
 """
+SERVERS = """\
+[mqtt]
+url = "mqtts://broker"
+ca = "ca.pem"
+certificate = "/etc/ssl/rover.pem"
+[rollout]
+url = "https://rollout"
+ca = "ca.pem"
+token_file = "token"
+"""
 
 
 def _refused(payload: Payload) -> str:
@@ -32,8 +42,9 @@ def _refused(payload: Payload) -> str:
 
 def test_what_belongs_to_a_clone_and_a_robot_is_in_the_archive_and_nothing_else(tmp_path: Path) -> None:
     updates = tmp_path / "update.toml"
-    updates.write_text(UPDATES + 'robot = "robot.toml"\n')
-    (tmp_path / "root.json").write_text("{}")
+    updates.write_text(UPDATES + 'robot = "robot.toml"\n' + SERVERS)
+    for name in ("root.json", "ca.pem", "token"):
+        (tmp_path / name).write_text("{}")
     payload = Payload(robot=ROBOT, updates=updates)
     check_payload(payload, official.board("rpi5"))
 
@@ -51,6 +62,8 @@ def test_what_belongs_to_a_clone_and_a_robot_is_in_the_archive_and_nothing_else(
         "project/boards/rpi5.toml",
         "updates/update.toml",
         "updates/root.json",
+        "updates/ca.pem",
+        "updates/token",
     }
     assert wanted <= set(names)
     unwanted = (".git", "__pycache__", ".venv", "project/tests", "project/build")
@@ -137,6 +150,8 @@ def test_files_that_the_robot_could_not_use_are_refused(tmp_path: Path) -> None:
     check_payload(Payload(updates=updates), official.board("rpi5"))
     updates.write_text(UPDATES.replace("root.json", "keys/root.json"))
     assert "trusted_root: must lie beside the file" in _refused(Payload(updates=updates))
+    updates.write_text(UPDATES + SERVERS)
+    assert "mqtt.ca: there is no ca.pem beside it" in _refused(Payload(updates=updates))
     updates.write_text(UPDATES + 'robot = "rover.toml"\n')
     assert 'robot: is "robot.toml" on the board' in _refused(Payload(robot=ROBOT, updates=updates))
     updates.write_text(UPDATES)

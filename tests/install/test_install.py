@@ -285,6 +285,17 @@ def test_files_that_a_robot_file_or_an_update_file_names_come_with_it(
     for name in ("mine.toml", "update.toml", "root.json"):
         assert f"would write: /etc/edge-wm/{name}" in done.stdout, done.stdout + done.stderr
     assert "would run: systemctl --quiet enable edge-wm-update.timer" in done.stdout
+    with updates.open("a") as more:
+        more.write(
+            '[mqtt]\nurl = "mqtts://b"\nca = "ca.pem"\nkey = "rover.key"\n[rollout]\nurl = "https://r"\n'
+        )
+        more.write('ca = "/etc/ssl/own.pem"\ntoken_file = "token"\n')
+    for name in ("ca.pem", "rover.key", "token"):
+        (tmp_path / name).write_text(name)
+    done = install(clone, root, "--dry-run", "--robot", str(robot), "--updates", str(updates))
+    for name in ("ca.pem", "rover.key", "token"):
+        assert f"would write: /etc/edge-wm/{name}" in done.stdout, done.stdout + done.stderr
+        assert (f"would run: chgrp edge-wm /etc/edge-wm/{name}" in done.stdout) == (name != "ca.pem")
     (tmp_path / "root.json").unlink()
     done = install(clone, root, "--dry-run", "--robot", str(robot), "--updates", str(updates))
     assert done.returncode == 2 and "trusted_root: there is no root.json beside it" in done.stderr
@@ -293,6 +304,19 @@ def test_files_that_a_robot_file_or_an_update_file_names_come_with_it(
         "would write: /etc/edge-wm/mine.toml"
         in install(clone, root, "--dry-run", "--robot", str(robot)).stdout
     )
+
+
+def test_an_update_file_for_another_robot_than_the_one_that_drives_is_refused(
+    clone: Path, root: Path, tmp_path: Path
+) -> None:
+    updates = tmp_path / "update.toml"
+    lines = 'url = "https://example.org/"\ntrusted_root = "root.json"\nrobot_kind = "k"\nrobot_id = "r"\n'
+    (tmp_path / "root.json").write_text("{}")
+    for robot, named, code in (("rover.toml", ROBOT, 2), ("robot.toml", "sim", 2), ("robot.toml", ROBOT, 0)):
+        updates.write_text(f'{lines}robot = "{robot}"\n')
+        done = install(clone, root, "--dry-run", "--robot", str(named), "--updates", str(updates))
+        assert done.returncode == code, done.stdout + done.stderr
+        assert ("models are proven for the robot that drives" in done.stderr) == (code == 2)
 
 
 def test_what_was_changed_on_the_robot_stays_and_what_is_ours_is_put_right(clone: Path, root: Path) -> None:

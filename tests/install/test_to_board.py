@@ -80,18 +80,22 @@ def test_everything_of_a_robot_arrives_and_is_installed_from_there(desk: Desk, t
     robot, updates = tmp_path / "rover.toml", tmp_path / "update.toml"
     robot.write_text(ROBOT.read_text().replace('board = "sim"', 'board = "mine.toml"'))
     (tmp_path / "mine.toml").write_text('name = "mine"\ndescription = ""\n')
-    updates.write_text('url = "https://example.org/"\ntrusted_root = "root.json"\n')
-    (tmp_path / "root.json").write_text("{}")
+    updates.write_text(
+        'url = "https://example.org/"\ntrusted_root = "root.json"\n[rollout]\ntoken_file = "token"\n'
+    )
+    for name in ("root.json", "token"):
+        (tmp_path / name).write_text("{}")
 
     done = desk.run("rover@board", "--robot", robot, "--updates", updates)
 
     assert done.returncode == 0, done.stderr
-    files = {"robot/robot.toml", "robot/mine.toml", "updates/update.toml", "updates/root.json"}
+    files = {"robot/robot.toml", "robot/mine.toml", "updates/update.toml"}
+    files |= {"updates/root.json", "updates/token"}
     files |= {"project/pyproject.toml", "project/edge_wm/cli.py", "project/requirements/test.txt"}
     assert files <= desk.arrived
     assert not [name for name in desk.arrived if "__pycache__" in name or ".git/" in name]
     assert (desk.home / "edge-wm-install/robot/robot.toml").read_bytes() == robot.read_bytes()
-    for name in ("robot.toml", "mine.toml", "update.toml", "root.json"):
+    for name in ("robot.toml", "mine.toml", "update.toml", "root.json", "token"):
         assert f"would write: /etc/edge-wm/{name}" in done.stdout, done.stdout
     assert "would run: systemctl restart edge-wm.service" in done.stdout
 
