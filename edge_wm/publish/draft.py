@@ -12,7 +12,7 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.repository import Repository
 
-from edge_wm.errors import BadInput
+from edge_wm.errors import BadInput, one_line
 from edge_wm.publish.folders import Settings
 from edge_wm.publish.keys import Keyring
 from edge_wm.publish.published import (
@@ -145,7 +145,8 @@ def sign(
         try:
             metadata.sign(signer, append=True)
         except UnsignedMetadataError as error:
-            raise BadInput(f"{keyring.uris[keyid]}: cannot sign {role}: {error}") from None
+            keyring.cannot_sign(key, one_line(str(error.__cause__ or error)))
+            continue
         made += 1
     return made
 

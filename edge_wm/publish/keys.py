@@ -63,7 +63,7 @@ class Keyring:
         self._found: dict[str, Signer | str] = {}
 
     def signer(self, key: Key) -> Signer | None:
-        """What signs with this key; None if it is not here, then :meth:`absence` says why.
+        """What signs with this key, if it can when it is asked to; None if it is not here, then :meth:`absence` says why.
 
         Raises:
             BadInput: it is here and cannot be used: a wrong passphrase, another key, no key at all.
@@ -73,17 +73,25 @@ class Keyring:
         found = self._found[key.keyid]
         return None if isinstance(found, str) else found
 
+    def cannot_sign(self, key: Key, why: str) -> None:
+        """Remember that a key is not here after all: that of a token or a service is asked for when it is to sign."""
+        self._found[key.keyid] = f"{self.uris[key.keyid]}: {why}"
+
     def absence(self, key: Key) -> str:
         """Which key is missing and where it was looked for, as part of a line."""
-        where = "here, and has not signed" if self.is_here(key) else self._look(key)
-        return f"key {key.keyid[:SHOWN]} ({where})"
+        found = self._found.get(key.keyid)
+        if not isinstance(found, str):
+            here = self.is_here(key)
+            found = str(self._look(key)) if here is False else "here, and has not signed"
+            found = f"{self.uris[key.keyid]}: has not signed" if here is None else found
+        return f"key {key.keyid[:SHOWN]} ({found})"
 
-    def is_here(self, key: Key) -> bool:
-        """Whether the private half is at hand, without asking for a passphrase."""
+    def is_here(self, key: Key) -> bool | None:
+        """Whether the private half is at hand, without asking for a passphrase; None of a token or a service that may be."""
         uri = self.uris.get(key.keyid, "")
         if uri.partition(":")[0] == FILE:
             return find_file(uri, self._folders) is not None
-        return self.signer(key) is not None
+        return False if self.signer(key) is None else None
 
     def _look(self, key: Key) -> Signer | str:
         uri = self.uris.get(key.keyid)

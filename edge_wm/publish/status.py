@@ -31,11 +31,14 @@ SOON = 0.2
 
 
 class KeyState(Struct, frozen=True):
-    """A key of a role: the beginning of its id, where its private half should be, and whether it is there."""
+    """A key of a role: the beginning of its id, where its private half should be, and whether it is there.
+
+    Of a token or a key service that shows when it is to sign: None.
+    """
 
     key: str
     uri: str | None
-    here: bool
+    here: bool | None
 
 
 class RoleState(Struct, frozen=True):

@@ -88,13 +88,15 @@ def show_state(state: RepositoryState) -> None:
         left = f"{role.days_left:.1f}"
         if role.expires_soon:
             left += " EXPIRED" if role.days_left <= 0.0 else " sign soon"
-        here = sum(key.here for key in role.keys)
+        here = sum(key.here is True for key in role.keys)
         need = f"{role.threshold} of {len(role.keys)}"
         roles.add_row(role.role, str(role.version), f"{role.expires:%Y-%m-%d}", left, need, f"{here}")
     console.print(roles)
     for role in state.roles:
         for key in role.keys:
-            if not key.here:
+            if key.here is None:
+                console.print(f"{role.role}: key {key.key} is here if it signs: {key.uri}", highlight=False)
+            elif not key.here:
                 console.print(f"{role.role}: key {key.key} is not here: {key.uri}", highlight=False)
     for kind in state.kinds:
         console.print(

@@ -2,8 +2,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from securesystemslib.signer import (
+    SIGNER_FOR_URI_SCHEME,
+    CryptoSigner,
+    Key,
+    SecretsHandler,
+    Signature,
+    Signer,
+)
 
 from edge_wm.errors import BadInput
 from edge_wm.publish.keys import SHOWN
@@ -106,8 +115,6 @@ def test_a_copy_of_something_else_is_not_taken_in(tmp_path: Path, keeper: Keeper
 
 
 def test_a_forged_signature_on_a_copy_counts_for_nothing(tmp_path: Path, keeper: Keeper) -> None:
-    from securesystemslib.signer import Signature
-
     from edge_wm.publish.published import parse
 
     keeper.publish(bundle(tmp_path / "one"))
@@ -205,3 +212,83 @@ def test_a_key_service_that_cannot_be_reached_is_a_key_that_is_not_here(tmp_path
         BadInput, match=r"timestamp: none of its keys is here: key .* \(gcpkms:projects/p/keys/1: "
     ):
         keeper.refresh()
+
+
+class Token(Signer):
+    """A hardware token: whether it is plugged in shows when it is to sign.  It holds the key file that its URI names."""
+
+    plugged: ClassVar[set[Path]] = set()
+
+    def __init__(self, file: Path, key: Key) -> None:
+        self._file, self._key = file, key
+
+    @classmethod
+    def from_priv_key_uri(
+        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
+    ) -> Token:
+        return cls(Path(priv_key_uri.removeprefix("token:")), public_key)
+
+    @property
+    def public_key(self) -> Key:
+        return self._key
+
+    def sign(self, payload: bytes) -> Signature:
+        if self._file not in self.plugged:
+            raise OSError("no token\nis plugged in")
+        return CryptoSigner.from_priv_key_uri(f"file2:{self._file}", self._key).sign(payload)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Keeper, list[Path]]:
+    """Two of three tokens must sign for the robot kind; none is plugged in."""
+    monkeypatch.setitem(SIGNER_FOR_URI_SCHEME, "token", Token)
+    monkeypatch.setattr(Token, "plugged", set())
+    keeper = Keeper(tmp_path / "repo")
+    keeper.init(differential_drive=(2, 3))
+    files = keeper.take_away(f"{KIND}-*.pem", tmp_path / "safe")
+    text = keeper.folders.settings.read_text()
+    for file in files:
+        text = text.replace(f"file2:{file.name}", f"token:{file}")
+    keeper.folders.settings.write_text(text)
+    return keeper, files
+
+
+def test_tokens_sign_one_after_the_other(tmp_path: Path, tokens: tuple[Keeper, list[Path]]) -> None:
+    keeper, files = tokens
+    Token.plugged = {files[1]}
+    outcome = keeper.publish(bundle(tmp_path / "one")).outcome
+    assert not outcome.published
+    (line,) = outcome.waiting
+    assert line.startswith(f"{KIND} 2: waits for 1 more signature, of key ")
+    for missing in (files[0], files[2]):
+        assert f"(token:{missing}: no token is plugged in)" in line
+    Token.plugged = set()
+    assert sign(keeper, KIND)[0] == 0
+    Token.plugged = {files[2]}
+    added, outcome = sign(keeper, KIND)
+    assert (added, outcome.published[KIND], outcome.waiting) == (1, 2, [])
+    assert len(Robot(keeper.folders.public, tmp_path / "robot").channel().releases) == 1
+
+
+def test_enough_tokens_are_enough(tmp_path: Path, tokens: tuple[Keeper, list[Path]]) -> None:
+    keeper, files = tokens
+    Token.plugged = set(files[1:])
+    assert keeper.publish(bundle(tmp_path / "one")).outcome.published[KIND] == 2
+
+
+def test_a_command_that_no_token_signs_says_which_there_are(
+    tmp_path: Path, tokens: tuple[Keeper, list[Path]]
+) -> None:
+    keeper, files = tokens
+    with pytest.raises(BadInput, match=f"{KIND}: none of its keys is here: ") as refusal:
+        keeper.publish(bundle(tmp_path / "one"))
+    assert all(f"token:{file}: no token is plugged in" in str(refusal.value) for file in files)
+    assert not list(keeper.folders.pending.glob("2.*.json"))
+
+
+def test_of_a_token_nobody_knows_whether_it_is_here_before_it_signs(
+    tokens: tuple[Keeper, list[Path]],
+) -> None:
+    keeper, _ = tokens
+    here = {role.role: {key.here for key in role.keys} for role in read_status(keeper.access).roles}
+    assert (here[KIND], here["timestamp"]) == ({None}, {True})
