@@ -16,8 +16,8 @@ from edge_wm.publish.channels import find_model, find_models, released, revoked
 from edge_wm.publish.folders import Folders
 from edge_wm.publish.packing import MAX_DELTAS, deltas, whole_form
 from edge_wm.publish.publisher import Outcome, Publisher
-from edge_wm.publish.targets import TargetFolder
-from edge_wm.update.release import Channel, Form, FormKind, Release, ReleasedFile, decode_channel, form_target
+from edge_wm.publish.targets import TargetFolder, old_channels
+from edge_wm.update.release import Channel, Form, FormKind, Release, ReleasedFile, form_target
 
 DELTA_MODELS = 3
 """Of each channel, so many of the newest models can be updated from by deltas."""
@@ -281,12 +281,8 @@ def _refuse_other_content(folders: Folders, kind: str, model: str, name: str, ve
 
 
 def _once_released(folders: Folders, kind: str) -> Iterator[Release]:
-    """What old channel files tell of.  Nobody vouches for them any more: only good enough to refuse something."""
-    for path in sorted((folders.targets / kind).glob("*.json")):
-        try:
-            yield from decode_channel(path.read_bytes(), str(path)).releases
-        except (BadInput, OSError):
-            continue
+    for _, channel in old_channels(folders, kind):
+        yield from channel.releases
 
 
 def _decide(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -23,7 +24,7 @@ from edge_wm.publish.published import (
     read_published,
 )
 from edge_wm.publish.publisher import Access, Publisher
-from edge_wm.publish.targets import TargetFolder, missing_files
+from edge_wm.publish.targets import TargetFolder, missing_files, old_channels
 from edge_wm.update.release import Channel
 
 SOON = 0.2
@@ -183,7 +184,7 @@ def prune(publisher: Publisher) -> tuple[int, int]:
     """Delete what neither today's metadata nor the version before it refers to.
 
     A reader who came just before the last publication can still fetch everything.  All roots stay: robots follow them
-    one by one.
+    one by one.  So do the channels that alone tell of a release: its version is never given to another model.
 
     Returns:
         How many files were deleted, and their bytes.
@@ -205,6 +206,8 @@ def prune(publisher: Publisher) -> tuple[int, int]:
         keep |= {
             folders.targets / entry.get_prefixed_paths()[0] for entry in metadata.signed.targets.values()
         }
+    for kind in publisher.published.kinds:
+        keep |= _telling(folders, kind, keep)
     files = [
         path for folder in (folders.metadata, folders.targets) for path in folder.rglob("*") if path.is_file()
     ]
@@ -213,3 +216,18 @@ def prune(publisher: Publisher) -> tuple[int, int]:
     for path in gone:
         path.unlink()
     return len(gone), size
+
+
+def _telling(folders: Folders, kind: str, keep: set[Path]) -> set[Path]:
+    """Channel files, as few as need be, that tell of the releases that those of ``keep`` do not tell of."""
+    told = [
+        (path, {(one.name, one.version, one.model) for one in channel.releases})
+        for path, channel in old_channels(folders, kind)
+    ]
+    known = {release for path, releases in told if path in keep for release in releases}
+    telling = set()
+    for path, releases in sorted(told, key=lambda each: -len(each[1])):
+        if releases - known:
+            telling.add(path)
+            known |= releases
+    return telling

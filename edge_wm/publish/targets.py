@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 
 from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile
@@ -14,7 +16,6 @@ from edge_wm.publish.published import AnyMetadata
 from edge_wm.update.forms import restore
 from edge_wm.update.release import (
     Channel,
-    Form,
     ReleasedFile,
     channel_target,
     decode_channel,
@@ -80,10 +81,6 @@ class TargetFolder:
         decode_channel(content, f"channel {channel.channel}")
         self.add(channel_target(self.kind, channel.channel), content)
 
-    def has(self, file: ReleasedFile, form: Form) -> bool:
-        """Whether this form of a file is listed."""
-        return form_target(self.kind, file, form) in self.listed
-
     def content_of(self, file: ReleasedFile) -> bytes:
         """The content of a released file, from a form that needs no other file.  Raises BadInput."""
         whole = next((form for form in file.forms if form.base is None), None)
@@ -100,9 +97,14 @@ class TargetFolder:
                     wanted |= {form_target(self.kind, file, form) for form in file.forms}
         return {target: self.listed[target] for target in sorted(wanted)}
 
-    def missing(self) -> list[str]:
-        """Listed files that are not there, or have another size."""
-        return missing_files(self._folders, self.listed)
+
+def old_channels(folders: Folders, kind: str) -> Iterator[tuple[Path, Channel]]:
+    """Every channel file that there is, listed or not.  Nobody vouches for them: only good enough to refuse something."""
+    for path in sorted((folders.targets / kind).glob("*.json")):
+        try:
+            yield path, decode_channel(path.read_bytes(), str(path))
+        except (BadInput, OSError):
+            continue
 
 
 def missing_files(folders: Folders, listed: dict[str, TargetFile]) -> list[str]:

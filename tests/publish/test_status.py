@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_wm.bundle.load import load_bundle
+from edge_wm.errors import BadInput
 from edge_wm.publish.publisher import open_publisher
 from edge_wm.publish.status import RepositoryState, prune, read_status
 from edge_wm.update.assemble import files_of
@@ -79,6 +80,20 @@ def test_pruning_leaves_what_robots_fetch_now_and_what_they_fetched_a_moment_ago
     keeper.rotate("root")
     assert Robot(keeper.folders.public, tmp_path / "first").look()._trusted_set.root.version == 2
     assert read_status(keeper.access).is_well
+
+
+def test_after_pruning_a_version_still_is_the_model_that_it_was(tmp_path: Path, keeper: Keeper) -> None:
+    keeper.publish(bundle(tmp_path / "bad", "0.1.0", card="bad"))
+    keeper.revoke("0.1.0")
+    for number in range(2, 5):
+        keeper.publish(bundle(tmp_path / str(number), f"0.{number}.0", card=f"number {number}"))
+    with open_publisher(keeper.access) as publisher:
+        before = len(list(keeper.folders.targets.glob("*/*.beta.json")))
+        prune(publisher)
+        assert len(list(keeper.folders.targets.glob("*/*.beta.json"))) < before
+        assert prune(publisher) == (0, 0)
+    with pytest.raises(BadInput, match=r"tiny 0\.1\.0 was published with other content"):
+        keeper.publish(bundle(tmp_path / "other", "0.1.0", card="other"))
 
 
 def test_pruning_leaves_what_waits_for_signatures(tmp_path: Path) -> None:
