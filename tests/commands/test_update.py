@@ -15,10 +15,12 @@ import pytest
 from edge_wm.bundle.manifest import MANIFEST_NAME
 from edge_wm.cli import run
 from edge_wm.paths import shipped
+from edge_wm.update import robot_updater
 from edge_wm.update.database import DamagedStore
 from edge_wm.update.store import State, Store
 from tests.publish.repositories import Keeper
 from tests.update.bundles import tiny_version
+from tests.update.flows import Proven
 
 SHIPPED = shipped("models", "rooms-student")
 KIND = "diff-drive-12cm"
@@ -277,6 +279,36 @@ def test_a_pin_is_kept_and_taken_away(robot: Robot, capsys: pytest.CaptureFixtur
     assert "pinned, and not on channel stable" in capsys.readouterr().err
     assert robot.update("pin", "--none") == 0
     assert robot.update("check") == 0
+
+
+def test_a_pin_leads_back_to_an_older_model_and_nothing_else_does(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(robot_updater, "prove", lambda bundle, robot: Proven(None))
+
+    def fetch() -> str:
+        assert robot.update("fetch") == 0
+        with Store(robot.root / "state.db") as store:
+            if store.attempt.state is State.STAGED:
+                store.begin_trial()
+                store.commit()
+            drives = store.installed(store.active)
+        assert drives is not None
+        return drives.version
+
+    robot.keeper.publish(tiny_version(robot.folder / "newer", "1.1.0"), "stable")
+    assert fetch() == "1.1.0"
+    robot.keeper.promote("1.1.0", "stable", fraction=1e-9, source="stable")  # not for this robot any longer
+    assert fetch() == "1.1.0"
+    assert (
+        "tiny 1.1.0" in (said := capsys.readouterr().out) and "is newer than what the channel offers" in said
+    )
+    assert robot.update("pin", "1.0.0") == 0
+    assert fetch() == "1.0.0"
+    robot.keeper.promote("1.1.0", "stable", fraction=1.0, source="stable")
+    assert fetch() == "1.0.0"
+    assert robot.update("pin", "--none") == 0
+    assert fetch() == "1.1.0"
 
 
 def test_a_damaged_store_is_put_aside(robot: Robot, capsys: pytest.CaptureFixture[str]) -> None:
