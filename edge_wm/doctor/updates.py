@@ -21,6 +21,8 @@ def updates(folders: Folders) -> Iterator[Finding]:
         yield error("updates", status.problem, "edge-wm update repair")
         return
     drives = f"{status.active} drives, slot {status.slot}; the newest update: {status.state.value}"
+    if status.look_failed is not None:
+        yield warning("updates", f"the last look failed {status.look_failed}", "edge-wm update check")
     if status.well:
         yield ok("updates", drives)
     else:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from edge_wm.update.config import UpdateConfig, folders_of, load_config
 from edge_wm.update.release import Channel, Release
 from edge_wm.update.robot_updater import robot_updater
 from edge_wm.update.status import status_of
-from edge_wm.update.store import State
+from edge_wm.update.store import LOOK_FAILED, State, Store
 from edge_wm.update.time_trust import trusted_time
 from edge_wm.update.updater import Updater
 
@@ -133,11 +135,20 @@ class Service:
             with robot_updater(self._file, self.config) as updater:
                 self._look(updater)
         except (BadInput, OSError) as why:
-            self._problem = str(why)
+            self._remember(str(why))
             self._say(f"warning: {why}")
             return False
-        self._problem = None
+        self._remember(None)
         return True
+
+    def _remember(self, problem: str | None) -> None:
+        """What went wrong: for the fleet, and on the disk for the person, as a look by a timer ends with its process."""
+        self._problem = problem
+        at = datetime.now().astimezone().isoformat(" ", "seconds")
+        said = f"{at}: {problem}" if problem is not None else None
+        with suppress(BadInput, OSError), Store(folders_of(self.config, self._file).store) as store:
+            if said is not None or store.setting(LOOK_FAILED) is not None:
+                store.set(LOOK_FAILED, said)
 
     def _look(self, updater: Updater) -> None:
         config = self.config

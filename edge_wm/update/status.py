@@ -11,7 +11,7 @@ from edge_wm.bundle.load import load_bundle
 from edge_wm.errors import BadInput
 from edge_wm.update.boot import open_store
 from edge_wm.update.slots import Folders
-from edge_wm.update.store import FACTORY, PIN, Event, Failure, Installed, State, Store
+from edge_wm.update.store import FACTORY, LOOK_FAILED, PIN, Event, Failure, Installed, State, Store
 
 
 class UpdateStatus(Struct, frozen=True):
@@ -26,6 +26,7 @@ class UpdateStatus(Struct, frozen=True):
         pin: what the robot stays with, if it does.
         quarantined: models that failed for good.
         newest: the newest event, if there was any.
+        look_failed: when the service looked last and why that failed; None if it went well.
         problem: why the store cannot be read; the factory's model drives then.
     """
 
@@ -37,6 +38,7 @@ class UpdateStatus(Struct, frozen=True):
     pin: str | None
     quarantined: tuple[Failure, ...]
     newest: Event | None
+    look_failed: str | None = None
     problem: str | None = None
 
     @property
@@ -53,6 +55,8 @@ class UpdateStatus(Struct, frozen=True):
             yield f"pinned    {self.pin}"
         if self.newest is not None and self.newest.detail:
             yield f"last      {self.newest.event}: {self.newest.detail}"
+        if self.look_failed:
+            yield f"look      failed {self.look_failed}"
         for failure in self.quarantined:
             yield f"never     {failure.model[:12]}, failed {failure.times} times: {failure.reason}"
         if self.problem:
@@ -70,7 +74,9 @@ def status_of(folders: Folders) -> UpdateStatus:
             return _status(store, folders)
     except BadInput as why:
         problem = str(why) if folders.store.exists() else None
-        return UpdateStatus(State.IDLE, FACTORY, factory_model(folders), None, None, None, (), None, problem)
+        return UpdateStatus(
+            State.IDLE, FACTORY, factory_model(folders), None, None, None, (), None, problem=problem
+        )
 
 
 def driving_bundle(folders: Folders) -> Path:
@@ -93,6 +99,7 @@ def _status(store: Store, folders: Folders) -> UpdateStatus:
         pin=store.setting(PIN),
         quarantined=store.quarantined(),
         newest=events[0] if events else None,
+        look_failed=store.setting(LOOK_FAILED),
     )
 
 

@@ -31,6 +31,8 @@ MAX_FAILURES = 3
 KEPT_HISTORY = 1000
 PIN = "pin"
 """Setting: the model of the channel that the robot stays with."""
+LOOK_FAILED = "look failed"
+"""Setting: when the newest look of the service failed, and why; not set if it went well."""
 TIME_FLOOR = "time floor"
 """Setting: the latest time that was certain."""
 

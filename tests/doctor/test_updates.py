@@ -10,7 +10,7 @@ from edge_wm.doctor.finding import Level
 from edge_wm.doctor.updates import updates
 from edge_wm.update.slots import Folders
 from edge_wm.update.status import driving_bundle
-from edge_wm.update.store import Store
+from edge_wm.update.store import LOOK_FAILED, Store
 from tests.update.bundles import contents_of, installed, tiny_version
 
 
@@ -47,6 +47,14 @@ def test_a_model_in_quarantine_is_named_with_its_reason(folders: Folders, tmp_pa
     assert finding.level is Level.WARNING
     assert "too slow" in finding.said
     assert "update history" in finding.remedy
+
+
+def test_a_look_that_failed_is_told(folders: Folders) -> None:
+    with Store(folders.store) as store:
+        store.set(LOOK_FAILED, "2026-11-27 08:00:00+00:00: no network")
+    failed, drives = updates(folders)
+    assert (failed.level, drives.level) == (Level.WARNING, Level.OK)
+    assert failed.said == "the last look failed 2026-11-27 08:00:00+00:00: no network"
 
 
 def test_a_damaged_store_is_found(folders: Folders) -> None:

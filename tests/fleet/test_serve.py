@@ -14,8 +14,10 @@ from edge_wm.fleet.config import BrokerConfig
 from edge_wm.fleet.status import Availability
 from edge_wm.fleet.verdict import Outcome, outcome
 from edge_wm.update import robot_updater
+from edge_wm.update.config import folders_of
 from edge_wm.update.service import Service, serve
 from edge_wm.update.slots import Folders
+from edge_wm.update.status import status_of
 from edge_wm.update.store import Installed, State, Store
 from tests.fleet.ddi_server import TOKEN, DdiServer, chunk
 from tests.fleet.mosquitto import Mosquitto, needs_mosquitto
@@ -122,11 +124,14 @@ def test_the_rollout_server_hears_what_keeps_the_robot_from_it(
     with Service(file, said.append) as service:
         assert not service.look()
         assert server.state == "open"
+        failed = status_of(folders_of(service.config, file)).look_failed
+        assert failed is not None and server.details()[-1] in failed
         assert [f"warning: {detail}" for detail in server.details()] == said[-1:]
         for path in files:
             path.with_suffix(".away").rename(path)
         assert service.look()
         assert server.details()[-1] == "on trial"
+        assert status_of(folders_of(service.config, file)).look_failed is None
 
 
 def test_it_looks_as_often_as_the_rollout_server_says(

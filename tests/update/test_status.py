@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edge_wm.update.slots import Folders
 from edge_wm.update.status import status_of
-from edge_wm.update.store import State, Store
+from edge_wm.update.store import LOOK_FAILED, State, Store
 from tests.update.bundles import contents_of, installed, tiny_version
 
 
@@ -40,6 +40,14 @@ def test_every_step_is_told(tmp_path: Path) -> None:
         store.commit()
         assert "drives    tiny 1.0.0" in said(folders)
         assert status_of(folders).active.sequence == 7
+
+
+def test_a_look_that_failed_is_told_and_is_no_failure_of_a_model(tmp_path: Path) -> None:
+    folders = robot(tmp_path)
+    with Store(folders.store) as store:
+        store.set(LOOK_FAILED, "2026-11-27 08:00:00+00:00: no network")
+    assert "look      failed 2026-11-27 08:00:00+00:00: no network" in said(folders)
+    assert status_of(folders).well
 
 
 def test_a_failure_is_not_well_and_says_why(tmp_path: Path) -> None:
