@@ -204,7 +204,7 @@ def test_a_shadow_that_hangs_costs_the_driver_nothing_and_is_given_up(good: Path
         began = time.thread_time()
         shadow.tick(tick(index))
         taken.append(time.thread_time() - began)
-    assert (shadow.sent, shadow._dropped) == (SLOTS, 101)
+    assert (shadow.sent, shadow.dropped) == (SLOTS, 101)
     assert np.median(taken) < TICK_BUDGET_S
     verdict = shadow.verdict()
     assert verdict is not None and verdict.undecided
