@@ -19,7 +19,7 @@ from edge_wm.drive.pilot import Pilot, Prepared
 from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.robot import Robot
-from edge_wm.update.boot import CRASHED, Started, start
+from edge_wm.update.boot import CRASHED, Started, refuse_another, start
 from edge_wm.update.criteria import ShadowCriteria, TrialCriteria
 from edge_wm.update.locks import held
 from edge_wm.update.shadow import Shadow
@@ -147,6 +147,12 @@ class ModelChanges:
             self._take(store, str(attempt.slot))
             return
         bundle = self._folders.slot(str(attempt.slot))
+        assert self._model is not None
+        try:
+            refuse_another(bundle, self._model)
+        except BadInput as why:
+            self._give_up(store, str(why))
+            return
         self._shadow = Shadow(bundle, self._pilot.robot, criteria=self._shadow_criteria)
         self._say(f"{self._model} plans beside the model that drives")
 
@@ -170,8 +176,10 @@ class ModelChanges:
 
     def _take(self, store: Store, slot: str) -> None:
         """Drive by the new model from the next goal on."""
+        assert self._model is not None
         store.trial_drives()  # first: even to load it may be the end of this process
         try:
+            refuse_another(self._folders.slot(slot), self._model)
             prepared = self._pilot.prepare(self._folders.slot(slot))
         except BadInput as why:
             self._give_up(store, str(why))

@@ -66,7 +66,8 @@ def start(folders: Folders, load: Callable[[Path], Model]) -> Started[Model]:
                 if on_trial and not _begins(store, installed, notes):
                     continue
                 try:
-                    model = _load(folders.slot(slot), installed, load)
+                    refuse_another(folders.slot(slot), installed)
+                    model = load(folders.slot(slot))
                 except BadInput as why:
                     notes.append(f"{installed} in slot {slot} is not used: {why}")
                     if on_trial:
@@ -122,11 +123,11 @@ def _fail(store: Store, tried: Installed, reason: str, notes: list[str]) -> None
         notes.append(str(why))
 
 
-def _load(bundle: Path, installed: Installed, load: Callable[[Path], Model]) -> Model:
+def refuse_another(bundle: Path, installed: Installed) -> None:
+    """Raise BadInput if a slot does not hold the model that the store says, as on a disk that has lost what was written."""
     found = load_bundle(bundle, roles=(), golden=False, whole=False).sha256
     if found != installed.model:
         raise BadInput(f"{bundle}: holds model {found[:12]}")
-    return load(bundle)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _no_kind() -> AbstractContextManager[object]:
 
 
 def _no_hash_at_start() -> AbstractContextManager[object]:
-    return patch.object(boot, "_load", lambda bundle, installed, load: load(bundle))
+    return patch.object(boot, "refuse_another", lambda bundle, installed: None)
 
 
 def _no_paths() -> AbstractContextManager[object]:

@@ -166,6 +166,33 @@ def test_a_model_that_fails_as_a_shadow_never_drives(rover: Rover, tmp_path: Pat
     assert "as a shadow" in rover.said[-1]
 
 
+def test_another_model_that_is_back_in_the_slot_is_not_tried_under_the_name_of_the_new_one(
+    rover: Rover, tmp_path: Path
+) -> None:
+    other = blind(tmp_path / "other", "0.9.0")
+    rover.stage(rover.new)
+    rover.folders.fill("a", contents_of(other))
+    with rover.running() as (pilot, changes):
+        rover.drive(pilot, changes)
+        assert pilot.model.manifest.version == "0.1.0"
+    assert rover.state() == (State.ROLLED_BACK, FACTORY)
+    assert any("holds model" in line for line in rover.said)
+
+
+def test_another_model_that_is_back_in_the_slot_after_the_shadow_does_not_drive(
+    rover: Rover, tmp_path: Path
+) -> None:
+    other = blind(tmp_path / "other", "0.9.0")
+    with rover.running() as (pilot, changes):
+        rover.stage(rover.new)
+        rover.drive_until(pilot, changes, "plans beside the model that drives")
+        rover.folders.fill("a", contents_of(other))
+        rover.drive_until(pilot, changes, "is given up")
+        assert pilot.model.manifest.version == "0.1.0"
+    assert rover.state() == (State.ROLLED_BACK, FACTORY)
+    assert "holds model" in rover.said[-1]
+
+
 def put_on_trial(rover: Rover, pilot: Pilot, changes: ModelChanges) -> None:
     rover.stage(rover.new)
     rover.drive_until(pilot, changes, "it drives from now on")
