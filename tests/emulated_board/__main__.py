@@ -81,9 +81,6 @@ def main() -> int:
     """Exit code 0: everything held; 1: something did not; 2: this machine lacks something."""
     parser = argparse.ArgumentParser(prog="make emulated-board", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the short form, recorded nowhere")
-    parser.add_argument(
-        "--make-only", action="store_true", help="make the board, for a later run, and do nothing to it"
-    )
     options = parser.parse_args()
     quick: bool = options.quick
     if (lacking := missing_on_host()) is not None:
@@ -99,8 +96,6 @@ def main() -> int:
     except BoardError as error:
         print(f"error: the project could not be installed on it: {error}", file=sys.stderr)
         return 1
-    if options.make_only:
-        return 0
     made_s = time.monotonic() - began
     scenarios = QUICK if quick else LONG
     try:
