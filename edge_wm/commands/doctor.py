@@ -38,9 +38,9 @@ def command(robot: Path | None, model: Path | None, updates: Path | None, json_f
 
     Exit code 0: nothing is wrong; 1: there is a warning or an error, and the last line says which is the worst; 2: bad input.
     """
-    from edge_wm.commands.robot_files import robot_files
     from edge_wm.doctor.examination import findings
     from edge_wm.doctor.finding import Level, ok
+    from edge_wm.drive.robot_files import robot_files
 
     files = robot_files(robot, model, updates)
     described = load_robot(files.robot)

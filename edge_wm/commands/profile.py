@@ -85,8 +85,8 @@ def command(
 
     from edge_wm.bundle.load import load_bundle
     from edge_wm.clock import MonotonicClock
-    from edge_wm.commands.robot_files import robot_files
     from edge_wm.drive.real import hardware
+    from edge_wm.drive.robot_files import robot_files
     from edge_wm.profile import take
     from edge_wm.profile.choice import remember
     from edge_wm.profile.compare import compare

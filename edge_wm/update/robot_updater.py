@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_wm.commands.robot_files import robot_files
+from edge_wm.drive.robot_files import robot_files
 from edge_wm.errors import BadInput
 from edge_wm.robot import load_robot
 from edge_wm.update.config import Network, UpdateConfig, folders_of

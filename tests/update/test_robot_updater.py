@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_wm.commands import robot_files
+from edge_wm.drive import robot_files
 from edge_wm.robot import DEFAULT_ROBOT, Robot
 from edge_wm.update import robot_updater
 from edge_wm.update.config import load_config

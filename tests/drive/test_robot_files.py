@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_wm import cli
-from edge_wm.commands import robot_files as module
-from edge_wm.commands.robot_files import RobotFiles, robot_files
+from edge_wm.drive import robot_files as module
+from edge_wm.drive.robot_files import RobotFiles, robot_files
 from edge_wm.errors import BadInput
 from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.robot import DEFAULT_ROBOT
