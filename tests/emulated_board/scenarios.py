@@ -39,7 +39,7 @@ WATCHDOG_S = 60
 HANGS_S = 2.0 * WATCHDOG_S
 READY_S, GOAL_S, UPDATE_S = 600.0, 1200.0, 3600.0
 START_CPU_S = 20.0
-"""From reset to a service that is ready, beyond the same boot without it."""
+"""From a board that has booted to a service that is ready."""
 SAME = 0.0025
 """Metres, radians, m/s, rad/s between two records most of which are rounded to thousandths: a processor rounds its sums in another order."""
 TICKS = 10
@@ -159,25 +159,25 @@ def is_ready_after_boot(board: Board, figures: Figures) -> None:
 
 
 def a_cold_boot_has_its_price(board: Board, figures: Figures) -> None:
-    """CPU time of the emulator from reset until the board has booted and the service is ready, and of the same boot without it.
+    """CPU time of the emulator from reset until the board has booted without the service, and then until that is ready.
 
-    It is the emulator's because a second of the board's own clock is worth less the more this machine has to do.  The service
-    rests when it is ready: what a drive costs is no part of the start.
+    It is the emulator's because a second of the board's own clock is worth less the more this machine has to do, and one after
+    the other because two emulated cores at work slow each other down.  Nothing of the service was read from the disk before, and
+    it rests when it is ready: what a drive costs is no part of the start.
     """
-    spent = {}
     board.do("mv /etc/edge-wm/drive.toml /etc/edge-wm/mission.toml; : > /etc/edge-wm/drive.toml")
-    for name, verb in (("system", "disable"), ("ready", "enable")):
-        board.do(f"systemctl {verb} {UNIT}; sync")
-        before = board.host_cpu_s
-        board.reset()
-        board.run("systemctl is-system-running --wait", READY_S)
-        if name == "ready":
-            wait_until_ready(board)
-        spent[name] = board.host_cpu_s - before
-    board.do(f"mv /etc/edge-wm/mission.toml /etc/edge-wm/drive.toml; systemctl restart {UNIT}", READY_S)
-    beyond = spent["ready"] - spent["system"]
-    figures.values["boot_cpu_s"] = spent["system"]
+    board.do(f"systemctl disable {UNIT}; sync")
+    began = board.host_cpu_s
+    board.reset()
+    board.run("systemctl is-system-running --wait", READY_S)
+    booted = board.host_cpu_s
+    board.do(f"systemctl start {UNIT}", READY_S)
+    beyond = board.host_cpu_s - booted
+    figures.values["boot_cpu_s"] = booted - began
     figures.values["ready_beyond_boot_cpu_s"] = beyond
+    figures.values["ready_service_cpu_s"] = int(board.properties(UNIT, "CPUUsageNSec")["CPUUsageNSec"]) / 1e9
+    board.do(f"systemctl enable {UNIT}; mv /etc/edge-wm/mission.toml /etc/edge-wm/drive.toml")
+    board.do(f"systemctl restart {UNIT}", READY_S)
     must(beyond < START_CPU_S, f"ready costs {beyond:.1f} s of CPU beyond the system's own boot")
 
 
