@@ -341,9 +341,10 @@ def look_for_an_update(board: Board) -> str:
     return board.do(f"journalctl -u {UNIT}-update -o cat --since=@{began}")
 
 
-def says(board: Board, what: str) -> bool:
-    """Whether the service has said something in its journal since the board has booted."""
-    return what in board.do(f"journalctl -b -u {UNIT} -o cat")
+def says(board: Board, model: str, what: str) -> bool:
+    """Whether the service has said something of a model in its journal since the board has booted."""
+    said = board.do(f"journalctl -b -u {UNIT} -o cat")
+    return re.search(rf"^{re.escape(model)} \([0-9a-f]+\) {re.escape(what)}", said, re.MULTILINE) is not None
 
 
 def the_board_finds_an_update(board: Board, figures: Figures) -> None:
@@ -363,7 +364,7 @@ def updates_go_in_and_bad_ones_come_out(board: Board, figures: Figures) -> None:
         follow(board, fleet)
         said = look_for_an_update(board)
         must("on trial" in said or "staged" in said, f"it was not staged: {said}")
-        until("passed its trial", lambda: says(board, "blind 1.0.0 has passed its trial"), UPDATE_S, 10.0)
+        until("passed its trial", lambda: says(board, "blind 1.0.0", "has passed its trial"), UPDATE_S, 10.0)
         must(status(board)["model"] == "blind 1.0.0", f"{status(board)['model']} drives")
         drives_on(board)
         fleet.publish_broken("1.1.0")
@@ -373,7 +374,7 @@ def updates_go_in_and_bad_ones_come_out(board: Board, figures: Figures) -> None:
         fleet.publish_bad("1.2.0")
         said = look_for_an_update(board)
         must("on trial" in said or "staged" in said, f"it was not staged: {said}")
-        until("given up", lambda: says(board, "blind 1.2.0 is given up, the model before"), UPDATE_S, 10.0)
+        until("given up", lambda: says(board, "blind 1.2.0", "is given up, the model before"), UPDATE_S, 10.0)
         must(status(board)["model"] == "blind 1.0.0", f"{status(board)['model']} drives")
         drives_on(board)
     figures.values["given_up"] = board.do(
