@@ -25,16 +25,17 @@ board_beside() { # robot file
 
 # What update.toml names: whom to believe …
 public_beside() { # update.toml
-  local key
-  for key in trusted_root ca; do
-    beside "$1" "$key" "[^\"']+"
-  done
+  each_beside "$1" trusted_root ca
 }
 
-# … and what tells a broker and a rollout server who this robot is.
+# … and what tells a broker and a rollout server who this robot is; a certificate may have its key with it.
 secret_beside() { # update.toml
+  each_beside "$1" certificate key password_file token_file
+}
+
+each_beside() { # file, keys
   local key
-  for key in certificate key password_file token_file; do # a certificate may have its key with it
+  for key in "${@:2}"; do
     beside "$1" "$key" "[^\"']+"
   done
 }
