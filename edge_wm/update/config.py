@@ -10,10 +10,11 @@ from msgspec import Meta, Struct
 from edge_wm.bundle.manifest import ModelName
 from edge_wm.errors import BadInput
 from edge_wm.fleet.config import BrokerConfig, RolloutConfig
+from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.toml_file import checked, read_table
 from edge_wm.update.criteria import ShadowCriteria, TrialCriteria
 from edge_wm.update.release import ChannelName
-from edge_wm.update.slots import FACTORY_BUNDLE, Folders
+from edge_wm.update.slots import Folders
 
 DEFAULT_CONFIG = Path("/etc/edge-wm/update.toml")
 
@@ -109,5 +110,5 @@ def files_named(config: UpdateConfig) -> dict[str, str]:
 
 def folders_of(config: UpdateConfig, path: Path) -> Folders:
     """Where this robot keeps its models; ``path`` is that of the file."""
-    factory = path.parent / config.factory if config.factory else FACTORY_BUNDLE
+    factory = path.parent / config.factory if config.factory else DEFAULT_MODEL
     return Folders(Path(config.root), factory)

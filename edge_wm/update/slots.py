@@ -18,8 +18,6 @@ from edge_wm.errors import BadInput
 from edge_wm.paths import DEFAULT_MODEL
 from edge_wm.update.store import FACTORY, SLOTS
 
-FACTORY_BUNDLE = DEFAULT_MODEL
-
 
 @dataclass(frozen=True)
 class Folders:
@@ -31,7 +29,7 @@ class Folders:
     """
 
     root: Path
-    factory: Path = FACTORY_BUNDLE
+    factory: Path = DEFAULT_MODEL
 
     @property
     def store(self) -> Path:

@@ -32,8 +32,8 @@ PLANS = """
 from edge_wm.clock import MonotonicClock
 from edge_wm.drive.pilot import Pilot
 from edge_wm.robot import load_robot
-from edge_wm.update.slots import FACTORY_BUNDLE
-Pilot(load_robot("/etc/edge-wm/robot.toml"), FACTORY_BUNDLE, MonotonicClock()).rehearse()
+from edge_wm.paths import DEFAULT_MODEL
+Pilot(load_robot("/etc/edge-wm/robot.toml"), DEFAULT_MODEL, MonotonicClock()).rehearse()
 print("it plans")
 """
 UNITS = ("edge-wm.service", "edge-wm-update.service", "edge-wm-update.timer")

@@ -13,7 +13,7 @@ from edge_wm.publish import packing
 from edge_wm.update.boot import start
 from edge_wm.update.config import UpdateConfig
 from edge_wm.update.fetcher import Limits, RobotFetcher
-from edge_wm.update.release import Form, ReleasedFile
+from edge_wm.update.release import Form, Release, ReleasedFile
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import MAX_FAILURES, State, Store
 from edge_wm.update.updater import Updater, open_updater
@@ -47,14 +47,20 @@ class Robot:
         with open_updater(config, self.folders, root, prove, fetcher or RobotFetcher()) as updater:
             yield updater
 
+    @contextmanager
+    def due(self, fetcher: RobotFetcher | None = None) -> Iterator[tuple[Updater, Release]]:
+        """An updater that has looked, and the release that is to come."""
+        with self.updater(fetcher) as updater:
+            release = updater.check().release
+            assert release is not None
+            yield updater, release
+
     def stage(self, version: str) -> None:
         self.publish(version)
         self.fetch()
 
     def fetch(self, *arguments: object, fetcher: RobotFetcher | None = None) -> None:
-        with self.updater(fetcher) as updater:
-            release = updater.check().release
-            assert release is not None
+        with self.due(fetcher) as (updater, release):
             updater.fetch(release, *arguments)  # type: ignore[arg-type]
 
     def try_out(self) -> None:
@@ -93,9 +99,7 @@ def test_a_model_that_is_committed_while_a_newer_one_is_to_come_is_kept(
     robot.stage("2.0.0")
     robot.try_out()
     robot.publish("3.0.0")
-    with robot.updater() as updater:
-        release = updater.check().release
-        assert release is not None
+    with robot.due() as (updater, release):
         if when == "after the look":
             robot.commit()
         else:
@@ -118,11 +122,8 @@ def test_a_model_on_trial_is_not_written_over(robot: Robot) -> None:
     robot.stage("1.0.0")
     robot.try_out()
     robot.publish("2.0.0")
-    with robot.updater() as updater:
-        release = updater.check().release
-        assert release is not None
-        with pytest.raises(BadInput, match="is on trial: wait"):
-            updater.fetch(release)
+    with robot.due() as (updater, release), pytest.raises(BadInput, match="is on trial: wait"):
+        updater.fetch(release)
     robot.commit()
     assert robot.version() == "1.0.0"
 
