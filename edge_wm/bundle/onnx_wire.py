@@ -155,6 +155,8 @@ class WireReader:
 
     def _varint(self, position: int, end: int) -> tuple[int, int]:
         """Read one varint of at most 64 bits; return it and where the next thing starts."""
+        if position < end and (byte := self._data[position]) < 0x80:
+            return byte, position + 1  # nearly all are so short
         value = 0
         for shift in range(0, 70, 7):
             if position >= end:
