@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from edge_wm.board import Board, board_files, load_board
 from edge_wm.errors import BadInput
+from edge_wm.update.config import PACKAGED_ROOT
 
 TOP = Path(__file__).resolve().parents[1]
 LOCK = TOP / "requirements" / "test.txt"
@@ -35,7 +37,7 @@ GLIBCS = (
 )
 """Of wheels that every supported system can use: JetPack 6 has glibc 2.35, Bookworm 2.36."""
 COPIED = ("boards", "requirements/test.txt", "LICENSE", "NOTICE")
-OURS = {"wheels", "install.sh", "SHA256SUMS", *(name.partition("/")[0] for name in COPIED)}
+OURS = {"wheels", "install.sh", "SHA256SUMS", PACKAGED_ROOT, *(name.partition("/")[0] for name in COPIED)}
 """All that lies in a bundle, also in one that was interrupted."""
 START = '#!/bin/sh\nexec "$(dirname "$0")/boards/install/install.sh" "$@"\n'
 
@@ -60,7 +62,23 @@ def check_place(folder: Path) -> None:
         )
 
 
-def make(board: Board, pythons: Sequence[str], sim: bool, folder: Path) -> None:
+def root_metadata(path: Path) -> bytes:
+    """The bytes of a fleet's trusted root.  Raises BadInput if it is none."""
+    try:
+        data = path.read_bytes()
+        is_root = json.loads(data)["signed"]["_type"] == "root"
+    except OSError as error:
+        raise BadInput(f"--trusted-root: {path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError):
+        is_root = False
+    if not is_root:
+        raise BadInput(
+            f"--trusted-root: {path} is no root metadata: name the repository's metadata/1.root.json"
+        )
+    return data
+
+
+def make(board: Board, pythons: Sequence[str], sim: bool, trusted_root: bytes | None, folder: Path) -> None:
     """Make the bundle in ``folder``, in the place of an older one."""
     architecture = board.recognised.architecture if board.recognised is not None else "x86_64"
     extras = {
@@ -92,6 +110,8 @@ def make(board: Board, pythons: Sequence[str], sim: bool, folder: Path) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    if trusted_root is not None:
+        (folder / PACKAGED_ROOT).write_bytes(trusted_root)
     start = folder / "install.sh"
     start.write_text(START, encoding="utf-8")
     start.chmod(0o755)
@@ -127,16 +147,20 @@ def main() -> int:
     parser.add_argument("--board", required=True, choices=sorted(board_files()))
     parser.add_argument("--python", action="append", choices=PYTHONS, help="default: as its board file says")
     parser.add_argument("--sim", action="store_true", help="with what the simulated robot needs")
+    parser.add_argument(
+        "--trusted-root", metavar="FILE", type=Path, help="metadata/1.root.json of your fleet's repository"
+    )
     parser.add_argument("--to", type=Path, help="default: build/edge-wm-BOARD; an older bundle there goes")
     arguments = parser.parse_args()
     board = load_board(board_files()[arguments.board])
     folder: Path = arguments.to or TOP / "build" / f"edge-wm-{board.name}"
     try:
         check_place(folder)
+        trusted_root = root_metadata(arguments.trusted_root) if arguments.trusted_root else None
     except BadInput as why:
         print(f"error: {why}", file=sys.stderr)
         return 2
-    make(board, arguments.python or pythons_of(board), arguments.sim, folder)
+    make(board, arguments.python or pythons_of(board), arguments.sim, trusted_root, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {size / 1e6:.0f} MB; copy it to the board and run there:  sudo ./install.sh")
     return 0

@@ -39,6 +39,7 @@ watchdog=/etc/systemd/system.conf.d/edge-wm.conf
 etc=/etc/edge-wm
 state=/var/lib/edge-wm
 models=$state/installed
+packaged_root=root.json
 user=edge-wm
 extras=serial,i2c,update,fleet
 robot='' camera='' updates='' start='' model='' assume_yes='' board='' governor='' root='' dry='' uninstall='' purge=''
@@ -178,17 +179,19 @@ check_files() {
       fail "$robot: pictures in place of a camera need ffmpeg, which is not in this bundle: make it with  make offline-bundle BOARD=… ARGS=--sim"
     ;;
   esac
+  if [[ -n $model ]]; then
+    [[ -r $model/manifest.json ]] || fail "$model: there is no bundle"
+    [[ $updates == none ]] || fail "--model: updates choose the model: name yours in update.toml, factory = \"DIR\""
+  fi
   if [[ $updates != none ]]; then
     [[ -r $updates ]] || fail "$updates: there is no such update.toml"
     public_beside "$updates" >/dev/null
     secret_beside "$updates" >/dev/null
+    [[ -n $(value "$updates" trusted_root "[^\"']+") || -r $top/$packaged_root || -r $root$etc/$packaged_root ]] ||
+      fail "$updates: trusted_root: is missing, and this package brings none: put the repository's metadata/1.root.json beside the file, and name it"
     named=$(value "$updates" robot "[^\"']+")
     [[ -z $named || $robot != sim && ${named#"$etc/"} == robot.toml ]] ||
       fail "$updates: robot: leave it out: models are proven for the robot that drives, which is $etc/robot.toml"
-  fi
-  if [[ -n $model ]]; then
-    [[ -r $model/manifest.json ]] || fail "$model: there is no bundle"
-    [[ $updates == none ]] || fail "--model: updates choose the model: name yours in update.toml, factory = \"DIR\""
   fi
   [[ $start == yes || $start == no ]] || fail "--start: $start is neither yes nor no"
   [[ -z $board || -r $top/boards/$board.toml ]] || fail "--board: there is no $board in $top/boards"
@@ -372,6 +375,7 @@ install_configuration() {
   if [[ $updates != none ]]; then
     copy_once "$updates" update.toml 644
     copy_named "$updates" < <(public_beside "$updates")
+    [[ -n $(value "$updates" trusted_root "[^\"']+") || ! -r $top/$packaged_root ]] || copy_once "$top/$packaged_root" $packaged_root 644
     copy_named "$updates" secret < <(secret_beside "$updates")
     lines+=$'updates = "update.toml"\n'
   fi

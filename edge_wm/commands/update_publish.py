@@ -77,7 +77,7 @@ def init_repo(
         click.echo(f"{access.folders.public}: has all of that already")
     if is_new:
         click.echo(
-            f"give every robot  {access.folders.metadata / '1.root.json'}  as trusted_root of its update.toml"
+            f"give every robot  {access.folders.metadata / '1.root.json'}  as trusted_root of its update.toml, or in its offline bundle"
         )
         offline = sorted(
             path.name

@@ -18,7 +18,7 @@ from edge_wm.paths import shipped
 from edge_wm.robot import Robot, load_robot
 from edge_wm.robot_sensors import FilesTable, RealSensors
 from edge_wm.toml_file import read_table
-from edge_wm.update.config import files_named, load_config
+from edge_wm.update.config import PACKAGED_ROOT, files_named, load_config
 
 PARTS = (
     "pyproject.toml",
@@ -67,6 +67,13 @@ def check_payload(payload: Payload, board: Board) -> None:
             raise BadInput("--model: updates choose the model: name one of the two")
     if payload.updates is not None:
         config = load_config(payload.updates)
+        if config.trusted_root is None and not (
+            payload.bundle and (payload.bundle / PACKAGED_ROOT).is_file()
+        ):
+            raise BadInput(
+                f"{payload.updates}: trusted_root: is missing, and no offline bundle brings one: put the repository's"
+                " metadata/1.root.json beside the file, and name it"
+            )
         for key, name in files_named(config).items():
             if name != Path(name).name:
                 raise BadInput(f"{payload.updates}: {key}: must lie beside the file")

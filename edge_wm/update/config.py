@@ -17,6 +17,8 @@ from edge_wm.update.release import ChannelName
 from edge_wm.update.slots import Folders
 
 DEFAULT_CONFIG = Path("/etc/edge-wm/update.toml")
+PACKAGED_ROOT = "root.json"
+"""The trusted root in a fleet's offline bundle, and beside ``update.toml`` of a robot that was installed from it."""
 
 Hours = Annotated[float, Meta(gt=0.0, le=8760.0)]
 Seconds = Annotated[float, Meta(gt=0.0, le=86400.0)]
@@ -49,7 +51,8 @@ class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         url: of the repository: ``https://…``, or ``file:///…`` for a stick.
-        trusted_root: the ``1.root.json`` of ``edge-wm update init-repo``, relative to this file.
+        trusted_root: the ``1.root.json`` of ``edge-wm update init-repo``, relative to this file; None: the one that
+            the offline bundle brought.
         robot_kind: which models fit this robot.
         robot_id: tells this robot from the others of its fleet.
         robot: the robot file, relative to this file; None for the one that the driving service
@@ -65,7 +68,7 @@ class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """
 
     url: str
-    trusted_root: str
+    trusted_root: str | None = None
     robot_kind: ModelName
     robot_id: RobotId
     channel: ChannelName = "stable"
@@ -95,17 +98,21 @@ def load_config(path: Path) -> UpdateConfig:
 def files_named(config: UpdateConfig) -> dict[str, str]:
     """The files that it names and that come with it, each with its key: the trusted root, certificates and secrets.
 
-    A certificate or secret named by its whole path is on the robot already.
+    What is named by its whole path is on the robot already.
     """
-    named: dict[str, str | None] = {}
+    named: dict[str, str | None] = {"trusted_root": config.trusted_root}
     if config.mqtt is not None:
         for key in ("ca", "certificate", "key", "password_file"):
             named[f"mqtt.{key}"] = getattr(config.mqtt, key)
     if config.rollout is not None:
         for key in ("ca", "token_file"):
             named[f"rollout.{key}"] = getattr(config.rollout, key)
-    beside = {key: name for key, name in named.items() if name is not None and not name.startswith("/")}
-    return {"trusted_root": config.trusted_root, **beside}
+    return {key: name for key, name in named.items() if name is not None and not name.startswith("/")}
+
+
+def trusted_root_of(config: UpdateConfig, path: Path) -> Path:
+    """The trusted root that this robot begins with; ``path`` is that of the file."""
+    return path.parent / (config.trusted_root or PACKAGED_ROOT)
 
 
 def folders_of(config: UpdateConfig, path: Path) -> Folders:

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_wm.drive.robot_files import robot_files
 from edge_wm.errors import BadInput
 from edge_wm.robot import load_robot
-from edge_wm.update.config import Network, UpdateConfig, folders_of
+from edge_wm.update.config import Network, UpdateConfig, folders_of, trusted_root_of
 from edge_wm.update.fetcher import Limits, RobotFetcher
 from edge_wm.update.proof import prove
 from edge_wm.update.updater import Updater, open_updater
@@ -30,7 +30,7 @@ def robot_updater(config_file: Path, config: UpdateConfig) -> Iterator[Updater]:
     Raises:
         BadInput: something it names cannot be used, or another updater is at work.
     """
-    root = config_file.parent / config.trusted_root
+    root = trusted_root_of(config, config_file)
     try:
         trusted_root = root.read_bytes()
     except OSError as error:

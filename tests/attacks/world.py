@@ -177,7 +177,6 @@ class World:
     def updater(self) -> Iterator[Updater]:
         config = UpdateConfig(
             url=self.url or self.server.url,
-            trusted_root="",
             robot_kind=self.kind,
             robot_id="rover",
             channel=self.channel,

@@ -27,7 +27,6 @@ KIND = "diff-drive-12cm"
 
 CONFIG = """
 url = "{url}"
-trusted_root = "root.json"
 robot_kind = "{kind}"
 robot_id = "rover-17"
 root = "{root}"

@@ -110,6 +110,20 @@ def test_a_board_file_of_ones_own_comes_with_the_robot_file_that_names_it(tmp_pa
         check_payload(Payload(), load_board(own))
 
 
+def test_a_bundle_may_bring_the_trusted_root(bundle: Path, tmp_path: Path) -> None:
+    fleets, updates = tmp_path / "bundle", tmp_path / "update.toml"
+    shutil.copytree(bundle, fleets)
+    updates.write_text(UPDATES.replace('trusted_root = "root.json"', ""))
+    payload = Payload(fleets, ROBOT, updates=updates)
+    assert "trusted_root: is missing" in _refused(payload)
+    (fleets / "root.json").write_text("{}")
+    check_payload(payload, official.board("rpi5"))
+    write_archive(payload, official.board("rpi5"), Answers(), tmp_path / "payload.tar.gz")
+    with tarfile.open(tmp_path / "payload.tar.gz") as archive:
+        names = archive.getnames()
+    assert "project/root.json" in names and "updates/root.json" not in names
+
+
 def test_a_bundle_without_the_simulator_wants_a_robot(tmp_path: Path) -> None:
     small = tmp_path / "bundle"
     (small / "boards/install").mkdir(parents=True)
@@ -148,6 +162,8 @@ def test_files_that_the_robot_could_not_use_are_refused(tmp_path: Path) -> None:
     assert "trusted_root: there is no root.json beside it" in _refused(Payload(updates=updates))
     (tmp_path / "root.json").write_text("{}")
     check_payload(Payload(updates=updates), official.board("rpi5"))
+    updates.write_text(UPDATES.replace('trusted_root = "root.json"', ""))
+    assert "trusted_root: is missing, and no offline bundle brings one" in _refused(Payload(updates=updates))
     updates.write_text(UPDATES.replace("root.json", "keys/root.json"))
     assert "trusted_root: must lie beside the file" in _refused(Payload(updates=updates))
     updates.write_text(UPDATES + SERVERS)

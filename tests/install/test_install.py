@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_wm.cli import run
 from tests.install.debian import REPOSITORY, SUITE, SUITES, clone_to, copy_to, tree, why_not
 from tests.tiny_model import read_manifest, write_manifest
 
@@ -299,6 +300,9 @@ def test_files_that_a_robot_file_or_an_update_file_names_come_with_it(
     (tmp_path / "root.json").unlink()
     done = install(clone, root, "--dry-run", "--robot", str(robot), "--updates", str(updates))
     assert done.returncode == 2 and "trusted_root: there is no root.json beside it" in done.stderr
+    updates.write_text(updates.read_text().replace('trusted_root = "root.json"', ""))
+    done = install(clone, root, "--dry-run", "--robot", str(robot), "--updates", str(updates))
+    assert done.returncode == 2 and "trusted_root: is missing, and this package brings none" in done.stderr
     robot.write_text(ROBOT.read_text().replace('board = "sim"', "board = './mine.toml'"))
     assert (
         "would write: /etc/edge-wm/mine.toml"
@@ -361,6 +365,9 @@ def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
     clone: Path, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "bundle"
+    repository, updates = tmp_path / "fleet", tmp_path / "update.toml"
+    assert run(["update", "init-repo", str(repository), "--robot-kind", "k"]) == 0
+    trusted_root = repository / "metadata" / "1.root.json"
     maker = [
         sys.executable,
         "-m",
@@ -369,6 +376,8 @@ def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
         BOARD,
         "--python",
         SUITE.python,
+        "--trusted-root",
+        str(trusted_root),
     ]
     subprocess.run([*maker, "--to", str(bundle)], check=True, cwd=REPOSITORY)
     root = copy_to(tmp_path / "board")
@@ -385,6 +394,10 @@ def test_a_bundle_installs_without_a_network_and_a_damaged_one_not_at_all(
     assert inside(root, "edge-wm", "--version").startswith("edge-wm, version ")
     again = install(bundle, root, offline=True)
     assert again.stdout.endswith("nothing changed\n")
+    updates.write_text('url = "https://example.org/"\nrobot_kind = "k"\nrobot_id = "r"\n')
+    done = install(bundle, root, "--updates", str(updates), offline=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (root / "etc/edge-wm/root.json").read_bytes() == trusted_root.read_bytes()
 
 
 def test_taken_away_nothing_is_left_but_what_is_kept(clone: Path, root: Path) -> None:

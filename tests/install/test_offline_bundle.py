@@ -14,7 +14,7 @@ from export import offline_bundle
 def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     """Where bundles would be made, from now on; nothing is fetched."""
     made: list[Path] = []
-    monkeypatch.setattr(offline_bundle, "make", lambda board, pythons, sim, folder: made.append(folder))
+    monkeypatch.setattr(offline_bundle, "make", lambda *words: made.append(words[-1]))
     monkeypatch.setattr(sys, "argv", ["offline_bundle", "--board", "rpi5", "--to", str(tmp_path / "stick")])
     return made
 
@@ -48,3 +48,21 @@ def test_a_file_in_its_place_is_refused(
     (tmp_path / "stick").touch()
     assert offline_bundle.main() == 2
     assert capsys.readouterr().err == f"error: --to: {tmp_path / 'stick'} is no folder\n"
+
+
+@pytest.mark.parametrize("content", [None, b"{}", b"[1]", b'{"signed": {"_type": "targets"}}', b"\xff"])
+def test_what_is_no_trusted_root_is_refused(
+    make: list[Path],
+    tmp_path: Path,
+    content: bytes | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "1.root.json"
+    if content is not None:
+        root.write_bytes(content)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--trusted-root", str(root)])
+    assert offline_bundle.main() == 2
+    assert make == []
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: --trusted-root: {root}") and said.count("\n") == 1

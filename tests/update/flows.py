@@ -113,7 +113,6 @@ class Scenario:
         repository = self.repository(after)
         config = UpdateConfig(
             url=repository.as_uri(),
-            trusted_root="",
             robot_kind=KIND,
             robot_id="rover",
             root=str(robot / "edge-wm"),

@@ -38,7 +38,6 @@ class Robot:
     def updater(self, fetcher: RobotFetcher | None = None) -> Iterator[Updater]:
         config = UpdateConfig(
             url=(self.folder / "fleet").as_uri(),
-            trusted_root="",
             robot_kind=KIND,
             robot_id="rover",
             root=str(self.folders.root),
