@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 
 from edge_wm.bundle.manifest import PlannerDefaults
 from edge_wm.cli import run
 from tests import blind_model
-from tests.emulated_board.machine import HOST
+from tests.emulated_board.web import WebServer
 from tests.update.provable import write_provable
 
 KIND, CHANNEL = "diff-drive-12cm", "stable"
@@ -29,7 +25,7 @@ STANDSTILL = {"value": 1e-6, "progress": 0.0, "smoothness": 50.0}
 """What a plan costs."""
 
 CONFIG = """\
-url = "http://{host}:{port}/"
+url = "{url}"
 trusted_root = "root.json"
 robot_kind = "{kind}"
 robot_id = "emulated"
@@ -51,48 +47,31 @@ min_goals = 1
 """
 
 
-class Silent(SimpleHTTPRequestHandler):
-    """A static web server that prints nothing."""
-
-    def log_message(self, format: str, *words: object) -> None:
-        """Nobody reads it."""
-
-
 class Fleet:
-    """A context manager: a repository, and a web server for it.
+    """A repository that a web server serves.
 
     Args:
-        folder: for the repository, its keys and the bundles.
+        folder: of the repository, its keys and the bundles.
+        server: of the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: WebServer) -> None:
+        self.server = server
         self._folder = folder
         self._repository = folder / "fleet"
         self._command("init-repo", self._repository, "--robot-kind", KIND)
-        handler = partial(Silent, directory=str(self._repository))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
     @classmethod
     @contextmanager
     def in_a_folder(cls) -> Iterator[Fleet]:
         """One that leaves nothing behind."""
-        with tempfile.TemporaryDirectory(prefix="fleet-") as folder, cls(Path(folder)) as fleet:
-            yield fleet
-
-    def __enter__(self) -> Fleet:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        with tempfile.TemporaryDirectory(prefix="fleet-") as folder, WebServer(Path(folder)) as server:
+            yield cls(Path(folder), server)
 
     @property
     def config(self) -> str:
         """The board's ``update.toml``."""
-        return CONFIG.format(host=HOST, port=self._server.server_port, kind=KIND)
+        return CONFIG.format(url=f"{self.server.url}{self._repository.name}/", kind=KIND)
 
     @property
     def root(self) -> str:
