@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PASSPHRASE = "EDGE_WM_KEY_PASSPHRASE"
 """Environment variable: of encrypted key files, where nobody is there to type it."""
+PIN = "EDGE_WM_TOKEN_PIN"
+"""Environment variable: of tokens.  A token must never be tried with a passphrase: it locks itself after a few."""
 
 encrypt_option = click.option(
     "--encrypt", is_flag=True, help=f"Encrypt key files; the passphrase is asked for, or in ${PASSPHRASE}."
@@ -127,11 +129,22 @@ def _signers(role: str, text: str) -> Signers:
 
 
 def _ask(name: str, new: bool = False) -> str:
-    """A passphrase or PIN: of the environment, or typed."""
-    given = os.environ.get(PASSPHRASE)
+    """A passphrase or PIN, as its name begins: of the environment, or typed."""
+    is_pin = name.startswith("PIN ")
+    variable = PIN if is_pin else PASSPHRASE
+    given = os.environ.get(variable)
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise BadInput(f"{name}: nobody is there to type it: set {PASSPHRASE}")
-    answer: str = click.prompt(name, hide_input=True, err=True, confirmation_prompt=new)
-    return answer
+        raise BadInput(f"{name}: nobody is there to type it: set {variable}")
+    if not is_pin:
+        answer: str = click.prompt(name, hide_input=True, err=True, confirmation_prompt=new)
+        return answer
+    try:
+        question = f"{name} (nothing if that is not here)"
+        pin: str = click.prompt(question, default="", show_default=False, hide_input=True, err=True)
+    except click.Abort:  # to TUF every Exception is a key that cannot sign, and the command would go on
+        raise KeyboardInterrupt from None
+    if not pin:
+        raise BadInput("no PIN was typed")
+    return pin

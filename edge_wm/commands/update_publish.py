@@ -84,8 +84,9 @@ def init_repo(
             for path in access.folders.private.glob("*.pem")
             if path.name.rpartition("-")[0] not in ONLINE
         )
-        click.echo(f"take offline, each root key to another place: {', '.join(offline)}")
-        click.echo(f"they are in {access.folders.private}; keep copies: nobody can make them again")
+        if offline:
+            click.echo(f"take offline, each root key to another place: {', '.join(offline)}")
+            click.echo(f"they are in {access.folders.private}; keep copies: nobody can make them again")
     return code
 
 

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.repository import Repository
 
-from edge_wm.errors import BadInput, one_line
+from edge_wm.errors import BadInput
 from edge_wm.publish.folders import Settings
-from edge_wm.publish.keys import Keyring
+from edge_wm.publish.keys import FILE, Keyring
 from edge_wm.publish.published import (
     ONLINE,
     ROOT,
@@ -143,9 +144,14 @@ def sign(
         if signer is None or keyid in metadata.signatures:
             continue
         try:
-            metadata.sign(signer, append=True)
+            signature = metadata.sign(signer, append=True)
+            key.verify_signature(signature, metadata.signed_bytes)
         except UnsignedMetadataError as error:
-            keyring.cannot_sign(key, one_line(str(error.__cause__ or error)))
+            keyring.cannot_sign(key, error.__cause__ or error)
+            continue
+        except UnverifiedSignatureError:
+            del metadata.signatures[keyid]
+            keyring.cannot_sign(key, ValueError("what it signs does not fit this key"))
             continue
         made += 1
     return made
@@ -160,7 +166,15 @@ def require_key(role: str, roles: Mapping[str, AnyMetadata], keyring: Keyring) -
 
 def _absent(role: str, keys: Mapping[str, Key], keyring: Keyring) -> str:
     absent = ", ".join(keyring.absence(key) for key in keys.values())
-    return f"{role}: none of its keys is here: {absent}: name a folder with --key-dir"
+    is_file = any(keyring.uris.get(keyid, FILE).partition(":")[0] == FILE for keyid in keys)
+    return f"{role}: none of its keys is here: {absent}{': name a folder with --key-dir' if is_file else ''}"
+
+
+def require_signed(draft: Draft, role: str, keyring: Keyring) -> None:
+    """Raise KeyMissing if none of the published keys has signed it anew: a token shows only then that it is not here."""
+    keys = keys_of(role, (draft.base,))
+    if not keys.keys() & draft.new[role].signatures.keys():
+        raise KeyMissing(_absent(role, keys, keyring))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Keys of a publisher: made, named by URI, and found again when something is to be signed.
 
 A URI is securesystemslib's: ``file2:`` a PEM file, ``hsm:`` a YubiKey or other PKCS#11 token, ``awskms:``, ``gcpkms:``,
-``azurekms:``, ``hv:`` (Vault) …  Only ``file2:`` is tested here; the others need what their signer in securesystemslib
-needs.  Not every key must be at hand: offline keys come on a stick (``--key-dir``) or sign on another machine.
+``azurekms:``, ``hv:`` (Vault) …  ``file2:`` and ``hsm:`` are tested here; the others need what their signer in
+securesystemslib needs.  Not every key must be at hand: offline keys come on a stick (``--key-dir``) or sign on another machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
@@ -21,23 +22,28 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import (
     SIGNER_FOR_URI_SCHEME,
     CryptoSigner,
+    HSMSigner,
     Key,
     Signer,
     SSlibKey,
 )
 
 from edge_wm.durable import sync_folder
-from edge_wm.errors import BadInput, one_line
+from edge_wm.errors import BadInput, MissingExtra, one_line
 
 FILE = "file2"
+TOKEN = "hsm"
+WRONG_PIN = ("PinIncorrect", "PinInvalid", "PinLenRange")
+"""What python-pkcs11, which need not be installed, raises when a token has counted a wrong try."""
 SHOWN = 12
 """Characters of a key id that people are shown."""
 
 Passphrase = Callable[[str], str]
-"""Asks for the secret of this name."""
+"""Asks for the secret of this name: ``passphrase of FILE`` or ``PIN of URI``."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,16 @@ class Keyring:
         found = self._found[key.keyid]
         return None if isinstance(found, str) else found
 
-    def cannot_sign(self, key: Key, why: str) -> None:
-        """Remember that a key is not here after all: that of a token or a service is asked for when it is to sign."""
-        self._found[key.keyid] = f"{self.uris[key.keyid]}: {why}"
+    def cannot_sign(self, key: Key, why: BaseException) -> None:
+        """Remember that a key is not here after all: that of a token or a service is asked for when it is to sign.
+
+        Raises:
+            BadInput: the PIN is wrong.  Another key of the token would spend the next of the few tries that it gives.
+        """
+        uri = self.uris[key.keyid]
+        if type(why).__name__ in WRONG_PIN:
+            raise BadInput(f"{uri}: the token refuses this PIN, and counts: a few wrong ones lock it")
+        self._found[key.keyid] = f"{uri}: {_said(why)}"
 
     def absence(self, key: Key) -> str:
         """Which key is missing and where it was looked for, as part of a line."""
@@ -99,9 +112,9 @@ class Keyring:
             return "repository.toml has no URI for it"
         if uri.partition(":")[0] != FILE:
             try:
-                return Signer.from_priv_key_uri(uri, key, self._passphrase)
+                return Signer.from_priv_key_uri(uri, key, lambda _: self._passphrase(f"PIN of {uri}"))
             except Exception as error:  # every library behind every signer has its own
-                return f"{uri}: {one_line(str(error)) or type(error).__name__}"
+                return _why_not(uri, error)
         path = find_file(uri, self._folders)
         if path is None:
             name = Path(uri.partition(":")[2])
@@ -148,8 +161,8 @@ def make_key(role: str, folder: Path, passphrase: str | None = None) -> NewKey:
 def existing_key(text: str, folders: Sequence[Path], passphrase: Passphrase) -> NewKey:
     """A key that is there already, from ``URI`` or ``URI,PUBLIC.pem``.
 
-    The public half is needed for tokens and key services, and for a file that only another keeper has; without it the
-    private file is read.
+    The public half is needed for key services, and for a token or a file that only another keeper has; without it the
+    token or the private file is read.
 
     Raises:
         BadInput: an unknown scheme, or no key where one should be.
@@ -167,6 +180,8 @@ def existing_key(text: str, folders: Sequence[Path], passphrase: Passphrase) -> 
             raise BadInput(f"{public}: {error.strerror}") from None
         except (ValueError, UnsupportedAlgorithm) as error:
             raise BadInput(f"{public}: not a public key in PEM form: {one_line(str(error))}") from None
+    if scheme == TOKEN:
+        return _of_token(uri, passphrase)
     if scheme != FILE:
         raise BadInput(f"{uri}: say what its public half is: {uri},PUBLIC.pem")
     path = find_file(uri, folders)
@@ -176,6 +191,33 @@ def existing_key(text: str, folders: Sequence[Path], passphrase: Passphrase) -> 
         return NewKey(SSlibKey.from_crypto(_read_private(path, passphrase).public_key()), uri)
     except ValueError as error:
         raise BadInput(f"{path}: {one_line(str(error))}") from None
+
+
+def _of_token(uri: str, passphrase: Passphrase) -> NewKey:
+    """A key of a token that is plugged in.  Raises BadInput."""
+    parts = urlsplit(uri)
+    label = dict(parse_qsl(parts.query)).get("label")
+    import_key: Any = HSMSigner.import_  # its arguments differ between the versions of securesystemslib
+    try:
+        named, public = import_key(int(parts.path or 2), label, lambda _: passphrase(f"PIN of {uri}"))
+    except BadInput:
+        raise
+    except Exception as error:  # of python-pkcs11, and of the library of the token
+        why = _why_not(uri, error)
+        raise BadInput(f"{why}: mend that, or say what its public half is: {uri},PUBLIC.pem") from None
+    return NewKey(public, named)
+
+
+def _why_not(uri: str, error: BaseException) -> str:
+    """Why a key that is no file cannot be used, as part of a line."""
+    if isinstance(error, UnsupportedLibraryError) and uri.startswith(f"{TOKEN}:"):
+        error = MissingExtra("python-pkcs11", TOKEN)
+    return f"{uri}: {_said(error)}"
+
+
+def _said(error: BaseException) -> str:
+    """What an error says; its name if that is nothing, as of most of python-pkcs11's."""
+    return one_line(str(error)) or type(error).__name__
 
 
 def _read_private(path: Path, passphrase: Passphrase) -> Any:

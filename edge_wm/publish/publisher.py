@@ -112,6 +112,19 @@ class Publisher:
         write_settings(self.folders, self.settings)
         self.keyring.uris.update(added)
 
+    @contextmanager
+    def undone_if_refused(self) -> Iterator[None]:
+        """Take away the key files that were made, and forget all new keys, if that is refused: nothing refers to them yet."""
+        settings, there = self.settings, set(self.folders.private.glob("*.pem"))
+        try:
+            yield
+        except (BadInput, KeyboardInterrupt):
+            self.settings = settings
+            write_settings(self.folders, settings)
+            for path in set(self.folders.private.glob("*.pem")) - there:
+                path.unlink()
+            raise
+
     def require_published(self) -> None:
         """Raise BadInput if readers see nothing yet."""
         if not self.published.roles:

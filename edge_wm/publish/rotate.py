@@ -10,7 +10,7 @@ from pathlib import Path
 from tuf.api.metadata import Root, Targets
 
 from edge_wm.errors import BadInput
-from edge_wm.publish.draft import sign
+from edge_wm.publish.draft import require_signed, sign
 from edge_wm.publish.keys import SHOWN
 from edge_wm.publish.pending import drop_pending, file_name
 from edge_wm.publish.published import (
@@ -79,21 +79,23 @@ def rotate_keys(
     kept = [keyid for keyid in delegated.keyids if keyid not in old]
     needed = threshold if threshold is not None else delegated.threshold
     check_threshold(role, needed, len(kept) + count)
-    new = source.keys_for(role, count)
-    if {key.public.keyid for key in new} & set(delegated.keyids):
-        raise BadInput(f"{role}: one of the new keys signs for it already")
-    publisher.add_keys(new)
     draft = publisher.draft(patient=True)
-    with draft.edit(by) as signed:
-        assert isinstance(signed, (Root, Targets))
-        for keyid in old:
-            signed.revoke_key(keyid, role)
-        for key in new:
-            signed.add_key(key.public, role)
-        signed.get_delegated_role(role).threshold = needed
-    if role not in (by, *ONLINE):  # those that are online are signed anew with every change of root
-        with draft.edit(role):
-            pass
+    with publisher.undone_if_refused():
+        new = source.keys_for(role, count)
+        if {key.public.keyid for key in new} & set(delegated.keyids):
+            raise BadInput(f"{role}: one of the new keys signs for it already")
+        publisher.add_keys(new)
+        with draft.edit(by) as signed:
+            assert isinstance(signed, (Root, Targets))
+            for keyid in old:
+                signed.revoke_key(keyid, role)
+            for key in new:
+                signed.add_key(key.public, role)
+            signed.get_delegated_role(role).threshold = needed
+        require_signed(draft, by, publisher.keyring)
+        if role not in (by, *ONLINE):  # those that are online are signed anew with every change of root
+            with draft.edit(role):
+                pass
     return Rotated(publisher.finish(draft), old)
 
 

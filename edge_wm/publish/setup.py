@@ -50,17 +50,24 @@ def init_repository(
         raise BadInput(f"{unknown[0]}: no role: there are {', '.join((*TOP_LEVEL, *kinds))}")
     for role in (*TOP_LEVEL, *kinds):
         source.signers_of(role)
-    if not folders.settings.is_file():
+    is_new = not folders.settings.is_file()
+    if is_new:
         _refuse_foreign(folders)
         folders.make()
         write_settings(folders, Settings(expires_days={**DEFAULT_EXPIRES_DAYS, **expires_days}, keys={}))
     folders.make()
     with open_publisher(source.access) as publisher:
         draft = publisher.draft(patient=True)
-        if publisher.published.roles:
-            _extend(publisher, draft, source, kinds, channels)
-        elif not publisher.waiting:
-            _begin(publisher, draft, source, kinds, channels)
+        try:
+            with publisher.undone_if_refused():
+                if publisher.published.roles:
+                    _extend(publisher, draft, source, kinds, channels)
+                elif not publisher.waiting:
+                    _begin(publisher, draft, source, kinds, channels)
+        except (BadInput, KeyboardInterrupt):
+            if is_new:
+                folders.settings.unlink()
+            raise
         return publisher.finish(draft)
 
 
