@@ -5,7 +5,8 @@ disk remembers every block it was told and every flush; each state that a power 
 process starts the robot and completes the update (``tests/power_cuts``).  Interrupted, it goes on where it was.
 
 Each flow is cut on ext4, btrfs and XFS, and on the weakest file system that POSIX allows.  From some of the states the recovery is
-recorded and cut in its turn.  Then one step after the other is left out of the updates: every one must be found missing.
+recorded and cut in its turn.  Some disks are damaged besides, or cannot be written any more.  Then one step after the other is left
+out of the updates, and one check after the other out of the robot: every one must be found missing.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from rich.table import Table
 from benchmarks.timing import ONE_THREAD, record
 from tests.power_cuts.block_log import Image, Recording
 from tests.power_cuts.campaign import Campaign, Case, Verdict
-from tests.power_cuts.controls import STEP_CASE, controls
-from tests.power_cuts.decay import CHECKS
+from tests.power_cuts.checks import CHECKS, WITHOUT
+from tests.power_cuts.controls import controls
 from tests.power_cuts.file_systems import FILE_SYSTEMS, missing
 from tests.power_cuts.own_process import call_in_own_process
 from tests.power_cuts.recorder import Flow
@@ -45,9 +46,16 @@ KEPT_S = 12 * 3600.0
 """A campaign is not taken up again after so long: the repository's metadata expire."""
 QUICK_FILE_SYSTEMS = ("ext4", WEAKEST)
 WRITEBACKS: tuple[Writeback, ...] = ("late", "names")
-RECOVERED_CASES = ("first install", "full", "delta", "commit")
-DECAY = "tests.power_cuts.decay:check"
-DECAY_WITHOUT = "tests.power_cuts.decay:check_without"
+RECOVERED_CASES = ("first install", "full", "delta", "commit", "repair of the store", "repair of a slot")
+COPYING_CASES = ("full", "delta", "revocation")
+"""They make a model of files that are here."""
+WORSE = {
+    "damaged": ("tests.power_cuts.decay:check", tuple(CASES)),
+    "store damaged": ("tests.power_cuts.decay:check_store", COPYING_CASES),
+    "damaged meanwhile": ("tests.power_cuts.decay:check_meanwhile", COPYING_CASES),
+    "read-only": ("tests.power_cuts.read_only:check", tuple(CASES)),
+}
+"""What a disk does besides losing its power, how it is checked, and after which flows."""
 
 
 class Size(NamedTuple):
@@ -57,19 +65,19 @@ class Size(NamedTuple):
         states: of each flow, file system and way the kernel writes back.
         cuts: of each recovered flow, from which the recovery is recorded.
         recovery_states: of each recovery.
-        decayed: of each flow, with damage.
+        worse: of each flow, with each thing that a disk does besides.
         control_states: at most, until a control is found.
     """
 
     states: int
     cuts: int
     recovery_states: int
-    decayed: int
+    worse: int
     control_states: int
 
 
-FULL = Size(120, 3, 40, 60, 120)
-QUICK = Size(6, 1, 4, 4, 40)
+FULL = Size(80, 3, 30, 60, 120)
+QUICK = Size(4, 1, 3, 2, 40)
 
 
 class Job(NamedTuple):
@@ -149,7 +157,7 @@ def _jobs(file_systems: list[str], size: Size) -> list[Job]:
     jobs = []
     for file_system in file_systems:
         for flow in CASES:
-            for writeback in WRITEBACKS if file_system != WEAKEST else WRITEBACKS[:1]:
+            for writeback in _writebacks(flow, file_system, size):
                 name = _file_name(file_system, flow, writeback)
                 make = partial(_record, flow, file_system, writeback)
                 jobs.append(Job("cut", flow, file_system, Case(name, f"{CHECK}:{flow}"), size.states, make))
@@ -159,11 +167,18 @@ def _jobs(file_systems: list[str], size: Size) -> list[Job]:
                 make = partial(_record_recovery, flow, file_system, cut, size)
                 case = Case(name, f"{CHECK}:{flow}")
                 jobs.append(Job("cut again", flow, file_system, case, size.recovery_states, make))
-    for flow in CASES:
-        name = _file_name(WEAKEST, flow, "decayed")
-        make = partial(_record, flow, WEAKEST, "late")
-        jobs.append(Job("damaged", flow, WEAKEST, Case(name, f"{DECAY}:{flow}"), size.decayed, make))
+    for what, (check, flows) in WORSE.items():
+        for flow in flows:
+            case = Case(_file_name(WEAKEST, flow, what), f"{check}:{flow}")
+            jobs.append(Job(what, flow, WEAKEST, case, size.worse, partial(_recorded, flow, WEAKEST)))
     return jobs
+
+
+def _writebacks(flow: str, file_system: str, size: Size) -> tuple[Writeback, ...]:
+    """In the short form one of them: the first where a recovery is recorded, which goes on from it."""
+    if file_system == WEAKEST or (size is QUICK and flow in RECOVERED_CASES):
+        return WRITEBACKS[:1]
+    return WRITEBACKS[1:] if size is QUICK else WRITEBACKS
 
 
 def _promises(campaign: Campaign, progress: Progress, jobs: list[Job]) -> list[tuple[Job, Verdict]]:
@@ -187,10 +202,15 @@ def _robot_at(begins: str, file_system: str) -> Image:
     return robot_at(begins, file_system)
 
 
-def _record_recovery(flow: str, file_system: str, cut: int, size: Size) -> Recording:
-    first = Recording.load(
+def _recorded(flow: str, file_system: str) -> Recording:
+    """That of a job before."""
+    return Recording.load(
         Path(os.environ[SCENARIO]).parent / f"{_file_name(file_system, flow, 'late')}.recording"
     )
+
+
+def _record_recovery(flow: str, file_system: str, cut: int, size: Size) -> Recording:
+    first = _recorded(flow, file_system)
     writeback = WRITEBACKS[cut % len(WRITEBACKS)]
     return record_recovery(flow, first, spread_cuts(first, size.cuts, seed=1)[cut], writeback)
 
@@ -214,11 +234,11 @@ def _controls(
         for file_system in file_systems:
             progress.update(task, description=f"without {what}, {file_system}", advance=1)
             found[what][file_system] = _said(campaign, what, flow, file_system, without, size)
-    for what in CHECKS:
+    for what, control in CHECKS.items():
         progress.update(task, description=f"without {what}", advance=1)
         name = _file_name(WEAKEST, "without", what)
-        campaign.recording(name, partial(_record, STEP_CASE, WEAKEST, "late"))
-        case = Case(name, f"{DECAY_WITHOUT}:{what}:{STEP_CASE}")
+        campaign.recording(name, partial(_recorded, control.case, WEAKEST))
+        case = Case(name, f"{WITHOUT}:{what}:{control.case}")
         found[what] = {WEAKEST: _first_failure(campaign, case, 4 * size.control_states)}
     return found
 
@@ -263,7 +283,8 @@ def _report(
         "states": len(verdicts),
         "failed": len(failures),
         "cut_again": counts["cut again"],
-        "damaged": counts["damaged"],
+        "damaged": sum(counts[what] for what in WORSE if "damaged" in what),
+        "read_only": counts["read-only"],
         "controls": len(found),
         "controls_found": sum(any(said.values()) for said in found.values()),
     }

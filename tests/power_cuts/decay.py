@@ -1,24 +1,28 @@
 """Disks that lose more than a power cut may: a sector of any file is gone, a file is shorter, or an old one is there again.
 
 Cards that lie about a flush do that, and old ones.  No promise can be kept then, but one: the robot starts with a model that
-is whole, and updates go on; if its store is damaged, after a repair by hand.  This is what the checks are for that a robot makes when it starts; each has a control here.
+is whole, and updates go on; if its store is damaged, after a repair by hand.  And no model is blamed for what the disk did while
+a newer one was made of its files.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from edge_wm.bundle import load
 from edge_wm.bundle.load import load_bundle
 from edge_wm.errors import BadInput
-from edge_wm.update import boot, download, updater
+from edge_wm.update import updater
+from edge_wm.update.assemble import Plan, contents
 from edge_wm.update.boot import start
 from edge_wm.update.database import DamagedStore
 from edge_wm.update.slots import Folders
+from edge_wm.update.store import FACTORY, Store
 from edge_wm.update.updater import repair
 from tests.power_cuts.robots import drive_on
 from tests.update import flows
@@ -33,13 +37,31 @@ def check(name: str, robot: Path, promises: tuple[str, ...]) -> None:
     Raises:
         AssertionError: something does not hold.
     """
+    folders = Scenario.of_environment().folders(robot)
+    files = _files(folders)
+    random = _chance(robot, files)
+    damaged = damage(folders, files, random) if files else None
+    _check_damaged(name, robot, damaged)
+
+
+def check_store(name: str, robot: Path, promises: tuple[str, ...]) -> None:
+    """:func:`check` with damage to the store; if SQLite finds it, nothing of the store is believed.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    folders = Scenario.of_environment().folders(robot)
+    stores = [file for file in _files(folders) if file == folders.store]
+    for store in stores:
+        damage_file(store, _chance(robot, _files(folders)))
+        if not _is_sound(store):
+            assert start(folders, flows.run_once).slot == FACTORY, "a damaged store is believed"
+    _check_damaged(name, robot, folders.store if stores else None)
+
+
+def _check_damaged(name: str, robot: Path, damaged: Path | None) -> None:
     scenario = Scenario.of_environment()
     folders = scenario.folders(robot)
-    files = (
-        sorted(path for path in folders.root.rglob("*") if path.is_file()) if folders.root.exists() else []
-    )
-    random = Random(str([(path.relative_to(robot), path.read_bytes()) for path in files]))
-    damaged = damage(folders, files, random) if files else None
     _check_start(scenario, folders)
     try:
         drive_on(name, robot)
@@ -50,6 +72,59 @@ def check(name: str, robot: Path, promises: tuple[str, ...]) -> None:
         if damaged is None or not damaged.name.startswith(folders.store.name):
             raise  # what is wrong in the store or its journal, somebody must look at
     _check_start(scenario, folders)
+
+
+def check_meanwhile(name: str, robot: Path, promises: tuple[str, ...]) -> None:
+    """Damage a file of the robot's while a new model is made of it: no model is blamed for that, and the update goes on.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    scenario = Scenario.of_environment()
+    folders = scenario.folders(robot)
+    random = _chance(robot, _files(folders))
+    coming: list[str] = []
+
+    def damaged_contents(plan: Plan, robot_kind: str, incoming: Path) -> Iterator[tuple[str, bytes]]:
+        updater.contents = contents
+        coming.append(plan.release.model)
+        sources = {path for piece in plan.pieces for path in (piece.copied, piece.base) if path is not None}
+        here = sorted(path for path in sources if path.is_relative_to(robot))
+        if here:
+            damage_file(random.choice(here), random)
+        return contents(plan, robot_kind, incoming)
+
+    updater.contents = damaged_contents
+    try:
+        drive_on(name, robot)
+    except BadInput:
+        with Store(folders.store) as store:
+            for model in coming:
+                assert store.failure(model) is None, "a model is blamed for the disk"
+        drive_on(name, robot)
+    _check_start(scenario, folders)
+
+
+def _is_sound(store: Path) -> bool:
+    """What SQLite says of it, asked of a copy: what a journal takes back changes the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in store.parent.glob(f"{store.name}*"):
+            shutil.copy(file, folder)
+        with closing(sqlite3.connect(Path(folder) / store.name)) as database:
+            try:
+                return database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            except sqlite3.DatabaseError:
+                return False
+
+
+def _files(folders: Folders) -> list[Path]:
+    """Those with something in them."""
+    return sorted(path for path in folders.root.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+def _chance(robot: Path, files: list[Path]) -> Random:
+    """The same for the same files."""
+    return Random(str([(path.relative_to(robot), path.read_bytes()) for path in files]))
 
 
 def damage(folders: Folders, files: list[Path], random: Random) -> Path:
@@ -63,6 +138,12 @@ def damage(folders: Folders, files: list[Path], random: Random) -> Path:
     kinds = {path.parent for path in files}
     where = random.choice(sorted(kinds))
     path = random.choice([path for path in files if path.parent == where])
+    damage_file(path, random)
+    return path
+
+
+def damage_file(path: Path, random: Random) -> None:
+    """A sector of it is gone, or it ends there."""
     content = path.read_bytes()
     at = random.randrange(max(1, -(-len(content) // SECTOR))) * SECTOR
     if random.random() < 0.3:
@@ -70,7 +151,6 @@ def damage(folders: Folders, files: list[Path], random: Random) -> Path:
     else:
         gone = len(content[at : at + SECTOR])
         path.write_bytes(content[:at] + bytes(gone) + content[at + SECTOR :])
-    return path
 
 
 def _check_start(scenario: Scenario, folders: Folders) -> None:
@@ -83,41 +163,3 @@ def _check_start(scenario: Scenario, folders: Folders) -> None:
         assert here.read_bytes() == file.read_bytes(), "drives by a damaged model"
     if started.installed is not None:
         assert started.model == started.installed.model, "drives by another model than was committed"
-
-
-def _no_hashes_of_files() -> None:
-    load._read_checked = lambda directory, entry: load._read(directory, entry.path, load.MAX_FILE_BYTES)
-
-
-def _no_look_at_the_model() -> None:
-    boot.refuse_another = lambda bundle, installed: None
-
-
-def _no_doubt_of_downloads() -> None:
-    """Neither the hash, nor another form of a file where that gives the wrong one: each of them would do."""
-
-    class Never(BadInput):
-        """Nobody raises it."""
-
-    class Anything(str):
-        def __eq__(self, other: object) -> bool:
-            return True
-
-        __hash__ = str.__hash__
-
-    download._sha256 = lambda file: Anything()
-    updater.BrokenForm = Never  # type: ignore[misc,assignment]
-
-
-CHECKS: dict[str, Callable[[], Any]] = {
-    "the hash of each file of a bundle": _no_hashes_of_files,
-    "that a slot holds the model that was committed": _no_look_at_the_model,
-    "the hash of what was downloaded, and another form in its place": _no_doubt_of_downloads,
-}
-"""What a robot looks at, and how it is made not to."""
-
-
-def check_without(left_out: str, name: str, robot: Path, promises: tuple[str, ...]) -> None:
-    """:func:`check` of a robot that leaves out one of ``CHECKS``."""
-    CHECKS[left_out]()
-    check(name, robot, promises)

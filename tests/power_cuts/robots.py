@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from edge_wm.update.boot import start
+from edge_wm.update.database import DamagedStore
 from edge_wm.update.store import State, Store
+from edge_wm.update.updater import repair
 from tests.power_cuts.block_log import Image, Recording
 from tests.power_cuts.crash_states import CrashState, crash_states, crashed
 from tests.power_cuts.recorder import Flow, Marker, prepare, record
@@ -43,12 +45,15 @@ def _trusted(begins: str) -> tuple[str, ...]:
     store_file = scenario.folders(scenario.robot(begins)).store
     if not store_file.exists():
         return ()
-    with Store(store_file) as store:
-        return (f"trusts {store.trust().floors['timestamp'].version}",)
+    try:
+        with Store(store_file) as store:
+            return (f"trusts {store.trust().floors['timestamp'].version}",)
+    except DamagedStore:
+        return ()
 
 
 def drive_on(name: str, robot: Path, mark: Marker | None = None) -> None:
-    """What a robot does when its power is back: it starts, and takes the update to its end.
+    """What a robot does when its power is back: it starts, and takes the update to its end; a damaged store somebody repairs.
 
     Raises:
         BadInput: it cannot.
@@ -56,6 +61,8 @@ def drive_on(name: str, robot: Path, mark: Marker | None = None) -> None:
     scenario, case = Scenario.of_environment(), CASES[name]
     folders = scenario.folders(robot)
     start(folders, flows.run_once)
+    if case.store_damaged:
+        repair(folders)
     for _ in range(MAX_STARTS):
         flows.fetch(scenario, robot, case.repository, flows.nothing)
         with Store(folders.store) as store:

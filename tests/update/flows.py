@@ -22,10 +22,11 @@ from edge_wm.engines.execution import Execution
 from edge_wm.errors import BadInput
 from edge_wm.update.boot import start
 from edge_wm.update.config import UpdateConfig
+from edge_wm.update.database import DamagedStore
 from edge_wm.update.fetcher import RobotFetcher
 from edge_wm.update.slots import Folders
-from edge_wm.update.store import FACTORY, State, Store
-from edge_wm.update.updater import Updater, open_updater
+from edge_wm.update.store import FACTORY, MAX_FAILURES, Installed, State, Store
+from edge_wm.update.updater import Updater, open_updater, repair
 from edge_wm.world_model import WorldModel
 from tests import tiny_model
 from tests.update.bundles import KIND, noise
@@ -94,6 +95,8 @@ class Scenario:
         for role in ("timestamp", "root"):
             self._command("rotate-keys", work, "--role", role)
         shutil.copytree(work, self.repository("rotated"))
+        self._command("revoke", work, "2.0.0", "--channel", "stable")
+        shutil.copytree(work, self.repository("revoked"))
         for state, steps in ROBOTS.items():
             robot = self.robot(state)
             robot.mkdir(parents=True)
@@ -165,6 +168,19 @@ def install(scenario: Scenario, robot: Path, version: str, promise: Promise = no
     commit(scenario, robot, promise)
 
 
+def damage_store(scenario: Scenario, robot: Path) -> None:
+    file = scenario.folders(robot).store
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def damage_slot(scenario: Scenario, robot: Path) -> None:
+    """Of the slot that drives."""
+    with Store(scenario.folders(robot).store) as store:
+        active = store.active
+    file = scenario.folders(robot).slot(active) / "MODEL_CARD.md"
+    file.write_bytes(bytes(512) + file.read_bytes()[512:])
+
+
 ROBOTS: dict[str, tuple[Callable[[Scenario, Path], None], ...]] = {
     "new": (),
     "at 1.0.0": (lambda scenario, robot: install(scenario, robot, "1.0.0"),),
@@ -176,6 +192,16 @@ ROBOTS: dict[str, tuple[Callable[[Scenario, Path], None], ...]] = {
         lambda scenario, robot: install(scenario, robot, "1.0.0"),
         lambda scenario, robot: fetch(scenario, robot, "2.0.0", nothing),
         lambda scenario, robot: put_on_trial(scenario, robot),
+    ),
+    "at 2.0.0, its store damaged": (
+        lambda scenario, robot: install(scenario, robot, "1.0.0"),
+        lambda scenario, robot: install(scenario, robot, "2.0.0"),
+        damage_store,
+    ),
+    "at 2.0.0, its slot damaged": (
+        lambda scenario, robot: install(scenario, robot, "1.0.0"),
+        lambda scenario, robot: install(scenario, robot, "2.0.0"),
+        damage_slot,
     ),
 }
 """What was done to each robot before."""
@@ -208,7 +234,7 @@ def trial_failed(robot: Path, promise: Promise) -> None:
         tried = store.installed(str(store.attempt.slot))
         assert tried is not None
         store.fail(tried, "missed 12 of 100 deadlines")
-        promise(f"given up {tried.model}")
+        promise(f"left {tried.model}")
 
 
 def rolled_back(robot: Path, promise: Promise) -> None:
@@ -217,7 +243,7 @@ def rolled_back(robot: Path, promise: Promise) -> None:
         left = store.installed(store.active)
         assert left is not None
         store.go_back("given up by hand")
-        promise(f"given up {left.model}")
+        promise(f"left {left.model}")
 
 
 def root_rotated(robot: Path, promise: Promise) -> None:
@@ -234,13 +260,63 @@ def recovered(robot: Path, promise: Promise) -> None:
     install(scenario, robot, "2.0.0", promise)
 
 
+def crashing(robot: Path, promise: Promise) -> None:
+    """A model whose trials all end in a crash, until it is in quarantine."""
+    scenario = Scenario.of_environment()
+    folders = scenario.folders(robot)
+    for _ in range(MAX_FAILURES):
+        fetch(scenario, robot, "2.0.0", nothing)
+        with Store(folders.store) as store:
+            if store.attempt.state is State.STAGED:
+                store.begin_trial()
+                store.shadow_passed()
+        tried = start(folders, run_once)
+        if tried.on_trial:
+            promise(f"tries {tried.model}")
+        start(folders, run_once)
+
+
+def revoked(robot: Path, promise: Promise) -> None:
+    """The model that drives is revoked, and another one comes in its place."""
+    scenario = Scenario.of_environment()
+    with scenario.updater(robot, "revoked") as updater:
+        left = updater.store.installed(updater.store.active)
+        assert left is not None
+        updater.check()
+        promise(f"left {left.model}")
+    install(scenario, robot, "revoked", promise)
+
+
+def store_repaired(robot: Path, promise: Promise) -> None:
+    scenario = Scenario.of_environment()
+    aside = repair(scenario.folders(robot))
+    assert aside is not None
+    promise(f"repaired {aside.name}")
+    install(scenario, robot, "2.0.1", promise)
+
+
+def slot_repaired(robot: Path, promise: Promise) -> None:
+    """The model that should drive is damaged: it is fetched once more."""
+    install(Scenario.of_environment(), robot, "2.0.0", promise)
+
+
 @dataclass(frozen=True)
 class Case:
-    """A flow, and the robot that it begins with."""
+    """A flow, and the robot that it begins with.
+
+    Attributes:
+        flow: what is done.
+        begins: the robot, see ``ROBOTS``.
+        repository: what its publisher has decided by then.
+        goes_back: whether it gives up the model that drives.
+        store_damaged: whether the robot's store is, until somebody has repaired it.
+    """
 
     flow: Flow
     begins: str
     repository: str
+    goes_back: bool = False
+    store_damaged: bool = False
 
 
 CASES = {
@@ -249,9 +325,13 @@ CASES = {
     "delta": Case(delta, "at 2.0.0", "2.0.1"),
     "commit": Case(trial_passed, "trying 2.0.0", "2.0.0"),
     "failed trial": Case(trial_failed, "trying 2.0.0", "2.0.0"),
-    "rollback": Case(rolled_back, "at 2.0.0", "2.0.1"),
+    "rollback": Case(rolled_back, "at 2.0.0", "2.0.1", goes_back=True),
     "root rotation": Case(root_rotated, "at 2.0.0", "rotated"),
     "crash during recovery": Case(recovered, "trying 2.0.0", "2.0.0"),
+    "crashes in trials": Case(crashing, "at 1.0.0", "2.0.0"),
+    "revocation": Case(revoked, "at 2.0.0", "revoked", goes_back=True),
+    "repair of the store": Case(store_repaired, "at 2.0.0, its store damaged", "2.0.1", store_damaged=True),
+    "repair of a slot": Case(slot_repaired, "at 2.0.0, its slot damaged", "2.0.0"),
 }
 
 
@@ -277,39 +357,82 @@ def check(name: str, robot: Path, promises: tuple[str, ...]) -> None:
     scenario, case = Scenario.of_environment(), CASES[name]
     folders = scenario.folders(robot)
     said = [promise.split() for promise in promises]
-    before = _sequence(scenario.folders(scenario.robot(case.begins)))
-    _check_store(folders, said)
-    started = start(folders, run_once)
-    sequence = started.installed.sequence if started.installed is not None else 0
-    for what, *facts in said:
-        if what == "committed":
-            assert (sequence, started.model) == (int(facts[0]), facts[1]), "an acknowledged commit is lost"
-        if what == "given up":
-            assert started.model != facts[0], "a model drives that was given up"
-    if case.flow is not rolled_back:
-        assert sequence >= before, f"went back from release {before} to {sequence}"
+    _check_store(scenario, folders, case, said)
+    check_start(name, robot, promises)
+    _check_trials(folders, said)
+    if case.store_damaged:
+        repair(folders)
     _complete(scenario, robot, case)
 
 
+def check_start(name: str, robot: Path, promises: tuple[str, ...]) -> None:
+    """That the robot starts with what it was promised.
+
+    Raises:
+        AssertionError: it does not.
+    """
+    scenario, case = Scenario.of_environment(), CASES[name]
+    said = [promise.split() for promise in promises]
+    before = _sequence(scenario.folders(scenario.robot(case.begins)))
+    started = start(scenario.folders(robot), run_once)
+    sequence = started.installed.sequence if started.installed is not None else 0
+    left = set()
+    for what, *facts in said:
+        if what == "left":
+            left.add(facts[0])
+        if what == "committed":
+            left.discard(facts[1])
+            assert (sequence, started.model) == (int(facts[0]), facts[1]), "an acknowledged commit is lost"
+    assert started.model not in left, "a model drives that was given up"
+    if not case.goes_back:
+        assert sequence >= before, f"went back from release {before} to {sequence}"
+
+
 def _sequence(folders: Folders) -> int:
+    """Of the release that a robot starts with, as far as its disk is sound."""
     if not folders.store.exists():
         return 0
-    with Store(folders.store) as store:
-        installed = store.installed(store.active)
-    return installed.sequence if installed is not None else 0
+    try:
+        with Store(folders.store) as store:
+            return next((model.sequence for slot, model in store.committed() if _is_whole(folders, slot)), 0)
+    except DamagedStore:
+        return 0
 
 
-def _check_store(folders: Folders, said: list[list[str]]) -> None:
+def _is_whole(folders: Folders, slot: str) -> bool:
+    try:
+        load_bundle(folders.slot(slot))
+    except BadInput:
+        return False
+    return True
+
+
+def _holds(folders: Folders, slot: str, installed: Installed) -> bool:
+    return _is_whole(folders, slot) and load_bundle(folders.slot(slot)).sha256 == installed.model
+
+
+def _check_store(scenario: Scenario, folders: Folders, case: Case, said: list[list[str]]) -> None:
     """What the store says is so."""
+    began = scenario.folders(scenario.robot(case.begins))
+    asides = [facts[0] for what, *facts in said if what == "repaired"]
+    for aside in asides:
+        kept = folders.store.with_name(aside)
+        assert kept.read_bytes() == began.store.read_bytes(), "the damaged store is not kept"
     if not folders.store.exists():
         assert not said, "the store is lost"
         return
-    with Store(folders.store) as store:
+    try:
+        store = Store(folders.store)
+    except DamagedStore:
+        if asides or not case.store_damaged:
+            raise
+        return
+    with store:
         attempt = store.attempt
         for slot in {store.active, store.previous, attempt.slot or FACTORY} - {FACTORY}:
             installed = store.installed(slot)
-            if installed is not None:
-                assert load_bundle(folders.slot(slot)).sha256 == installed.model, f"slot {slot} is damaged"
+            if installed is not None and not _holds(folders, slot, installed):
+                assert _damaged_before(began, slot, store), f"slot {slot} is damaged"
         floors = store.trust().floors
         for what, *facts in said:
             if what == "trusts":
@@ -318,6 +441,29 @@ def _check_store(folders: Folders, said: list[list[str]]) -> None:
                 models = [store.installed(slot) for slot in ("a", "b")]
                 given_up = any(event.event == "rolled back" for event in store.history())
                 assert given_up or facts[0] in [model.model for model in models if model], "staged, and gone"
+
+
+def _damaged_before(began: Folders, slot: str, store: Store) -> bool:
+    """Whether a slot was damaged before the flow, and no update has begun since."""
+    if not began.store.exists() or _is_whole(began, slot):
+        return False
+    with Store(began.store) as before:
+        return before.history(1) == store.history(1)
+
+
+def _check_trials(folders: Folders, said: list[list[str]]) -> None:
+    """Each trial that began, and that nobody ended, counts; three are a quarantine."""
+    if ["committed"] in [words[:1] for words in said]:
+        return
+    for model in {words[1] for words in said if words[0] == "tries"}:
+        crashes = said.count(["tries", model])
+        with Store(folders.store) as store:
+            failure = store.failure(model)
+        counted = failure.times if failure is not None else 0
+        assert counted >= crashes, f"{counted} of {crashes} crashes in a trial count"
+        assert failure is None or failure.quarantined or counted < MAX_FAILURES, (
+            "failed for good, and may come again"
+        )
 
 
 def _complete(scenario: Scenario, robot: Path, case: Case) -> None:
