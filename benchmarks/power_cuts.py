@@ -157,7 +157,7 @@ def _jobs(file_systems: list[str], size: Size) -> list[Job]:
     jobs = []
     for file_system in file_systems:
         for flow in CASES:
-            for writeback in WRITEBACKS if file_system != WEAKEST else WRITEBACKS[:1]:
+            for writeback in _writebacks(flow, file_system, size):
                 name = _file_name(file_system, flow, writeback)
                 make = partial(_record, flow, file_system, writeback)
                 jobs.append(Job("cut", flow, file_system, Case(name, f"{CHECK}:{flow}"), size.states, make))
@@ -172,6 +172,13 @@ def _jobs(file_systems: list[str], size: Size) -> list[Job]:
             case = Case(_file_name(WEAKEST, flow, what), f"{check}:{flow}")
             jobs.append(Job(what, flow, WEAKEST, case, size.worse, partial(_recorded, flow, WEAKEST)))
     return jobs
+
+
+def _writebacks(flow: str, file_system: str, size: Size) -> tuple[Writeback, ...]:
+    """In the short form one of them: the first where a recovery is recorded, which goes on from it."""
+    if file_system == WEAKEST or (size is QUICK and flow in RECOVERED_CASES):
+        return WRITEBACKS[:1]
+    return WRITEBACKS[1:] if size is QUICK else WRITEBACKS
 
 
 def _promises(campaign: Campaign, progress: Progress, jobs: list[Job]) -> list[tuple[Job, Verdict]]:

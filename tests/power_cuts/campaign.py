@@ -30,8 +30,8 @@ from tests.power_cuts.own_process import ProcessFailed, call_in_own_process
 Check = Callable[[Path, tuple[str, ...]], None]
 """Looks at a mounted file system, given what was promised before the cut; raises if something does not hold."""
 
-BATCH = 8
-"""States that a process is given at a time."""
+BATCH = 2
+"""States that a process is given at a time; few, as a control is over with the first that fails."""
 TIMEOUT_S = 60.0
 """For one state: more means that it hangs."""
 
