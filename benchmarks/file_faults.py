@@ -39,7 +39,7 @@ from tests.file_faults.injector import (
 from tests.update import flows
 from tests.update.flows import CASES, SCENARIO, Scenario, check
 
-QUICK_STEP = 37
+QUICK_STEP = 53
 MEMORY = Path("/dev/shm")
 CASE_OF_CONTROLS = "delta"
 
