@@ -486,7 +486,7 @@ def install_anew(board: Board, figures: Figures) -> None:
     wait_until_ready(board)
     must(UNIT in runs_from(board, new), f"{UNIT} does not run from {new}")
     board.do(f"systemctl restart {UPDATES}", READY_S)
-    must(UPDATES in runs_from(board, new), f"{UPDATES} does not run from {new}")
+    until(f"{UPDATES} runs from {new}", lambda: UPDATES in runs_from(board, new), READY_S)
 
 
 def bring_bundle(board: Board) -> None:
