@@ -52,6 +52,7 @@ COPYING_CASES = ("full", "delta", "revocation")
 WORSE = {
     "damaged": ("tests.power_cuts.decay:check", tuple(CASES)),
     "store damaged": ("tests.power_cuts.decay:check_store", COPYING_CASES),
+    "downloads damaged": ("tests.power_cuts.decay:check_downloads", COPYING_CASES),
     "damaged meanwhile": ("tests.power_cuts.decay:check_meanwhile", COPYING_CASES),
     "read-only": ("tests.power_cuts.read_only:check", tuple(CASES)),
 }

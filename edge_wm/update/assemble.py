@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from edge_wm.bundle.load import Bundle
 from edge_wm.bundle.manifest import MANIFEST_NAME
 from edge_wm.errors import BadInput
 from edge_wm.update.forms import restore
-from edge_wm.update.release import Form, Release, ReleasedFile, form_target
+from edge_wm.update.release import Form, Release, ReleasedFile
 
 
 @dataclass(frozen=True)
@@ -106,35 +106,40 @@ def _piece(file: ReleasedFile, here: Mapping[str, Path]) -> Piece:
     return Piece(file, form=form, base=here[form.base] if form.base else None)
 
 
-def contents(plan: Plan, robot_kind: str, incoming: Path) -> Iterator[tuple[str, bytes]]:
+def contents(plan: Plan, fetched: Callable[[Piece], bytes]) -> Iterator[tuple[str, bytes]]:
     """Path and content of every file of the new bundle, each checked against the release.
 
     Args:
         plan: everything of it has been fetched.
-        robot_kind: of the targets.
-        incoming: where what was fetched lies, see :func:`incoming_file`.
+        fetched: gives what was fetched for a piece, as it was signed.
 
     Raises:
         BrokenForm: what was fetched does not give a file of the release.
-        BadInput: a file to copy is not what the release says.
+        BadInput: a file to copy, or to start from, is not what it was when the plan was made.
         OSError: one cannot be read.
     """
     for piece in plan.pieces:
         if piece.copied is not None:
-            content = piece.copied.read_bytes()
-            if hashlib.sha256(content).hexdigest() != piece.file.sha256:
-                raise BadInput(f"{piece.copied}: it changed while it was copied: start the update again")
+            content = read_unchanged(piece.copied, piece.file.sha256)
         else:
             assert piece.form is not None
-            fetched = incoming_file(incoming, robot_kind, piece.file, piece.form).read_bytes()
-            base = piece.base.read_bytes() if piece.base else None
+            base = read_unchanged(piece.base, piece.form.base or "") if piece.base else None
+            signed = fetched(piece)
             try:
-                content = restore(piece.file, piece.form, fetched, base)
+                content = restore(piece.file, piece.form, signed, base)
             except BadInput as why:
                 raise BrokenForm(piece, str(why)) from None
         yield piece.file.path, content
 
 
-def incoming_file(incoming: Path, robot_kind: str, file: ReleasedFile, form: Form) -> Path:
-    """Where one form of a file is downloaded to."""
-    return incoming / form_target(robot_kind, file, form).rpartition("/")[2]
+def read_unchanged(path: Path, sha256: str) -> bytes:
+    """The content of a file that had this hash a moment ago.  A disk that damages it is no reason to blame a model.
+
+    Raises:
+        BadInput: it has another one now.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BadInput(f"{path}: it changed while it was copied: start the update again")
+    return content

@@ -20,7 +20,16 @@ from typing import Protocol
 from edge_wm import __version__
 from edge_wm.bundle.load import Bundle, load_bundle
 from edge_wm.errors import BadInput
-from edge_wm.update.assemble import BrokenForm, Plan, contents, files_of, incoming_file, plan, without
+from edge_wm.update.assemble import (
+    BrokenForm,
+    Piece,
+    Plan,
+    contents,
+    files_of,
+    plan,
+    read_unchanged,
+    without,
+)
 from edge_wm.update.config import UpdateConfig
 from edge_wm.update.database import DamagedStore
 from edge_wm.update.download import download
@@ -31,7 +40,7 @@ from edge_wm.update.release import Channel, Release, form_target
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import FACTORY, PIN, SLOTS, Installed, State, Store
 from edge_wm.update.time_trust import trusted_time
-from edge_wm.update.trust import TrustedRepository
+from edge_wm.update.trust import Target, TrustedRepository
 
 SPARE_BYTES = 16 << 20
 """Left free on the disk: a full one stops more than updates."""
@@ -225,24 +234,21 @@ class Updater:
     def _fill(self, slot: str, to_do: Plan, progress: Callable[[int, int], None]) -> BrokenForm | None:
         """Fetch what is missing and put the bundle together.  Returns what does not give its file, if there is such a thing."""
         self._bring(to_do, progress)
-        kind, incoming = self.config.robot_kind, self.folders.incoming
         try:
-            self.folders.fill(slot, contents(to_do, kind, incoming))
+            self.folders.fill(slot, contents(to_do, self._fetched))
         except BrokenForm as broken:
-            assert broken.piece.form is not None
             with suppress(OSError):  # it is not wanted again
-                incoming_file(incoming, kind, broken.piece.file, broken.piece.form).unlink()
+                self._incoming(broken.piece).unlink()
             return broken
         except OSError as error:
             raise BadInput(f"{error.filename or self.folders.slot(slot)}: {error.strerror}") from error
         return None
 
     def _bring(self, to_do: Plan, progress: Callable[[int, int], None]) -> None:
-        assert self._repository is not None, "check comes first"
-        kind, done = self.config.robot_kind, 0
+        done = 0
         for piece in to_do.to_fetch:
             assert piece.form is not None
-            target = self._repository.target(form_target(kind, piece.file, piece.form))
+            target = self._target(piece)
             if target.size != piece.form.size:
                 raise BadInput(
                     f"{target.url}: the channel says {piece.form.size} bytes, its signature {target.size}"
@@ -250,19 +256,33 @@ class Updater:
             download(
                 self._fetcher,
                 target.url,
-                incoming_file(self.folders.incoming, kind, piece.file, piece.form),
+                self._incoming(piece),
                 size=target.size,
                 sha256=target.sha256,
                 progress=partial(_add, progress, done, to_do.bytes_to_fetch),
             )
             done += target.size
 
+    def _fetched(self, piece: Piece) -> bytes:
+        """What :meth:`_bring` brought.  Raises BadInput if it has changed since, or OSError."""
+        return read_unchanged(self._incoming(piece), self._target(piece).sha256)
+
+    def _target(self, piece: Piece) -> Target:
+        assert self._repository is not None, "check comes first"
+        return self._repository.target(self._path(piece))
+
+    def _incoming(self, piece: Piece) -> Path:
+        """Where it is downloaded to."""
+        return self.folders.incoming / self._path(piece).rpartition("/")[2]
+
+    def _path(self, piece: Piece) -> str:
+        """Of the target that is fetched for a piece."""
+        assert piece.form is not None
+        return form_target(self.config.robot_kind, piece.file, piece.form)
+
     def _make_room(self, to_do: Plan) -> None:
         """Throw away what was fetched for other releases.  Raises BadInput if the update does not fit, or OSError."""
-        kind, wanted = self.config.robot_kind, set[str]()
-        for piece in to_do.to_fetch:
-            if piece.form is not None:
-                wanted.add(incoming_file(self.folders.incoming, kind, piece.file, piece.form).name)
+        wanted = {self._incoming(piece).name for piece in to_do.to_fetch}
         here = 0
         for file in self.folders.incoming.iterdir():
             if file.name in wanted:

@@ -9,12 +9,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from edge_wm.bundle import load
-from edge_wm.errors import BadInput
-from edge_wm.update import assemble, boot, database, download, forms, updater
+from edge_wm.update import assemble, boot, database, download, updater
 from edge_wm.update.slots import Folders
 from edge_wm.update.store import Installed, Store
 from tests.power_cuts import decay, read_only
@@ -38,10 +36,6 @@ class Control(NamedTuple):
     check: Callable[[str, Path, tuple[str, ...]], None]
 
 
-class Never(BadInput):
-    """Nobody raises it."""
-
-
 class Anything(str):
     """A hash like any other."""
 
@@ -54,10 +48,6 @@ class Anything(str):
     __hash__ = str.__hash__
 
 
-def _hash_like_any_other(content: bytes) -> Any:
-    return SimpleNamespace(hexdigest=Anything)
-
-
 def _no_hashes_of_files() -> None:
     load._read_checked = lambda directory, entry: load._read(directory, entry.path, load.MAX_FILE_BYTES)
 
@@ -67,17 +57,19 @@ def _no_look_at_the_model() -> None:
 
 
 def _no_doubt_of_downloads() -> None:
-    """Neither the hash, nor another form of a file where that gives the wrong one: each of them would do."""
     download._sha256 = lambda file: Anything()
-    updater.BrokenForm = Never  # type: ignore[misc,assignment]
 
 
-def _no_doubt_of_what_was_unpacked() -> None:
-    forms.hashlib = SimpleNamespace(sha256=_hash_like_any_other)  # type: ignore[assignment]
+def _no_second_doubt_of_downloads() -> None:
+    updater.read_unchanged = _read
 
 
 def _no_doubt_of_what_is_copied() -> None:
-    assemble.hashlib = SimpleNamespace(sha256=_hash_like_any_other)  # type: ignore[assignment]
+    assemble.read_unchanged = _read
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    return path.read_bytes()
 
 
 class _Believed(sqlite3.Connection):
@@ -124,10 +116,10 @@ def _no_copy() -> None:
 CHECKS = {
     "the hash of each file of a bundle": Control(_no_hashes_of_files, "delta", decay.check),
     "that a slot holds the model that was committed": Control(_no_look_at_the_model, "delta", decay.check),
-    "the hash of what was downloaded, and another form in its place": Control(
-        _no_doubt_of_downloads, "delta", decay.check
+    "the hash of what was downloaded": Control(_no_doubt_of_downloads, "delta", decay.check_downloads),
+    "the hash of a download when it is read": Control(
+        _no_second_doubt_of_downloads, "delta", decay.check_meanwhile
     ),
-    "the hash of what was unpacked": Control(_no_doubt_of_what_was_unpacked, "delta", decay.check_meanwhile),
     "the hash of what is copied": Control(_no_doubt_of_what_is_copied, "delta", decay.check_meanwhile),
     "the quick check of the store": Control(_no_quick_check, "delta", decay.check_store),
     "counting a trial that never ended": Control(_no_count_of_crashes, "crashes in trials", flows.check),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -18,7 +18,7 @@ from random import Random
 from edge_wm.bundle.load import load_bundle
 from edge_wm.errors import BadInput
 from edge_wm.update import updater
-from edge_wm.update.assemble import Plan, contents
+from edge_wm.update.assemble import Piece, Plan, contents
 from edge_wm.update.boot import CRASHED, start
 from edge_wm.update.database import DamagedStore
 from edge_wm.update.slots import Folders
@@ -75,7 +75,9 @@ def _check_damaged(name: str, robot: Path, damaged: Path | None) -> None:
 
 
 def check_meanwhile(name: str, robot: Path, promises: tuple[str, ...]) -> None:
-    """Damage a file of the robot's while a new model is made of it: no model is blamed for that, and the update goes on.
+    """Damage a file of the robot's, or all downloads, as often as a new model is made of them.
+
+    No model is blamed for that, and once it is over the update goes on.
 
     Raises:
         AssertionError: something does not hold.
@@ -85,14 +87,16 @@ def check_meanwhile(name: str, robot: Path, promises: tuple[str, ...]) -> None:
     random = _chance(robot, _files(folders))
     coming: list[str] = []
 
-    def damaged_contents(plan: Plan, robot_kind: str, incoming: Path) -> Iterator[tuple[str, bytes]]:
-        updater.contents = contents
+    def damaged_contents(plan: Plan, fetched: Callable[[Piece], bytes]) -> Iterator[tuple[str, bytes]]:
         coming.append(plan.release.model)
-        sources = {path for piece in plan.pieces for path in (piece.copied, piece.base) if path is not None}
-        here = sorted(path for path in sources if path.is_relative_to(robot))
-        if here:
+        named = {path for piece in plan.pieces for path in (piece.copied, piece.base) if path is not None}
+        here = sorted(path for path in named if path.is_relative_to(robot))
+        if here and random.random() < 0.5:
             damage_file(random.choice(here), random)
-        return contents(plan, robot_kind, incoming)
+        else:
+            for file in sorted(folders.incoming.iterdir()):
+                damage_file(file, random)
+        return contents(plan, fetched)
 
     updater.contents = damaged_contents
     try:
@@ -102,7 +106,26 @@ def check_meanwhile(name: str, robot: Path, promises: tuple[str, ...]) -> None:
             for model in coming:
                 failure = store.failure(model)  # a cut in the middle of its trial counts, as a crash would
                 assert failure is None or failure.reason == CRASHED, "a model is blamed for the disk"
-        drive_on(name, robot)
+    updater.contents = contents
+    drive_on(name, robot)
+    _check_start(scenario, folders)
+
+
+def check_downloads(name: str, robot: Path, promises: tuple[str, ...]) -> None:
+    """Damage everything that was downloaded: what is there already is not believed, and the update goes on.
+
+    Raises:
+        AssertionError: something does not hold.
+        BadInput: the update does not go on.
+    """
+    scenario = Scenario.of_environment()
+    folders = scenario.folders(robot)
+    files = _files(folders)
+    random = _chance(robot, files)
+    for file in files:
+        if file.parent == folders.incoming:
+            damage_file(file, random)
+    drive_on(name, robot)
     _check_start(scenario, folders)
 
 

@@ -17,7 +17,7 @@ from edge_wm.publish.releases import Decided, promote, publish, revoke
 from edge_wm.publish.rotate import Rotated, refresh, rotate_keys
 from edge_wm.publish.setup import init_repository
 from edge_wm.publish.signers import KeySource, Signers
-from edge_wm.update.assemble import contents, incoming_file, plan
+from edge_wm.update.assemble import Piece, contents, plan
 from edge_wm.update.release import Channel, Release, channel_target, decode_channel, form_target
 from tests.tiny_model import write_tiny
 
@@ -128,14 +128,14 @@ class Robot:
 
     def install(self, release: Release, has: dict[str, Path] | None = None) -> int:
         """Fetch a release and load it; returns the bytes that were fetched."""
-        incoming, slot = self._home / "incoming", self._home / release.model
-        incoming.mkdir(exist_ok=True)
+        slot = self._home / release.model
         to_do, updater = plan(release, has or {}), self.look()
-        for piece in to_do.to_fetch:
+
+        def fetched(piece: Piece) -> bytes:
             assert piece.form is not None
-            content = self.fetch(form_target(KIND, piece.file, piece.form), updater)
-            incoming_file(incoming, KIND, piece.file, piece.form).write_bytes(content)
-        for path, content in contents(to_do, KIND, incoming):
+            return self.fetch(form_target(KIND, piece.file, piece.form), updater)
+
+        for path, content in contents(to_do, fetched):
             (slot / path).parent.mkdir(parents=True, exist_ok=True)
             (slot / path).write_bytes(content)
         assert load_bundle(slot).sha256 == release.model

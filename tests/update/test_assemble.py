@@ -12,9 +12,9 @@ import zstandard
 
 from edge_wm.bundle.load import load_bundle
 from edge_wm.errors import BadInput
-from edge_wm.update.assemble import Plan, contents, files_of, incoming_file, plan
+from edge_wm.update.assemble import BrokenForm, Plan, contents, files_of, plan
 from edge_wm.update.release import Form, Release, ReleasedFile
-from tests.update.bundles import KIND, contents_of, release_of, tiny_version
+from tests.update.bundles import contents_of, release_of, tiny_version
 
 
 def sha256(content: bytes) -> str:
@@ -26,11 +26,10 @@ def one_file(content: bytes, *forms: Form) -> Release:
     return Release(1, sha256(content), "tiny", "1.0.0", 1.0, "0.1.0", (file,))
 
 
-def fetched(to_do: Plan, incoming: Path, *answers: bytes) -> None:
-    incoming.mkdir(exist_ok=True)
-    for piece, answer in zip(to_do.to_fetch, answers, strict=True):
-        assert piece.form is not None
-        incoming_file(incoming, KIND, piece.file, piece.form).write_bytes(answer)
+def made(to_do: Plan, *answers: bytes) -> dict[str, bytes]:
+    """The files of the bundle, given what was fetched."""
+    fetched = dict(zip(to_do.to_fetch, answers, strict=True))
+    return dict(contents(to_do, fetched.__getitem__))
 
 
 def test_an_update_carries_only_the_files_that_changed(tmp_path: Path) -> None:
@@ -39,28 +38,27 @@ def test_an_update_carries_only_the_files_that_changed(tmp_path: Path) -> None:
     assert {piece.file.path for piece in to_do.to_fetch} == {"manifest.json", "MODEL_CARD.md"}
     whole = plan(release_of(two), {})
     assert whole.bytes_to_fetch == whole.release.size > to_do.bytes_to_fetch
-    fetched(to_do, tmp_path / "in", *((two / piece.file.path).read_bytes() for piece in to_do.to_fetch))
-    assert dict(contents(to_do, KIND, tmp_path / "in")) == dict(contents_of(two))
+    answers = ((two / piece.file.path).read_bytes() for piece in to_do.to_fetch)
+    assert made(to_do, *answers) == dict(contents_of(two))
 
 
 def test_the_smallest_form_that_can_be_used_is_fetched(tmp_path: Path) -> None:
     old, new = b"old" * 999, b"old" * 999 + b"new"
     (tmp_path / "old").write_bytes(old)
-    made = {
+    packed = {
         "plain": new,
         "zstd": zstandard.ZstdCompressor().compress(new),
         "bsdiff": bsdiff4.diff(old, new),
     }
     forms = [
-        Form("plain", len(made["plain"])),
-        Form("zstd", len(made["zstd"])),
+        Form("plain", len(packed["plain"])),
+        Form("zstd", len(packed["zstd"])),
         Form("bsdiff", 9, sha256(old)),
     ]
     for here, kind in (({}, "zstd"), ({sha256(old): tmp_path / "old"}, "bsdiff")):
         to_do = plan(one_file(new, *forms), here)
         assert [piece.form.kind for piece in to_do.to_fetch if piece.form] == [kind]
-        fetched(to_do, tmp_path / "in", made[kind])
-        assert dict(contents(to_do, KIND, tmp_path / "in")) == {"manifest.json": new}
+        assert made(to_do, packed[kind]) == {"manifest.json": new}
 
 
 def test_the_same_content_is_fetched_once() -> None:
@@ -82,11 +80,22 @@ def test_a_file_that_changes_while_it_is_copied_is_noticed(tmp_path: Path) -> No
     assert to_do.bytes_to_fetch == 0
     (tmp_path / "same").write_bytes(b"SAME")
     with pytest.raises(BadInput, match="changed while it was copied"):
-        dict(contents(to_do, KIND, tmp_path))
+        made(to_do)
 
 
-def test_a_file_that_is_not_the_releases_is_refused(tmp_path: Path) -> None:
+def test_a_base_that_changes_while_it_is_copied_is_no_fault_of_the_delta(tmp_path: Path) -> None:
+    old, new = b"old" * 999, b"old" * 999 + b"new"
+    (tmp_path / "old").write_bytes(old)
+    to_do = plan(one_file(new, Form("bsdiff", 9, sha256(old))), {sha256(old): tmp_path / "old"})
+    delta = bsdiff4.diff(old, new)
+    assert made(to_do, delta) == {"manifest.json": new}
+    (tmp_path / "old").write_bytes(b"OLD" * 999)
+    with pytest.raises(BadInput, match="changed while it was copied") as refused:
+        made(to_do, delta)
+    assert not isinstance(refused.value, BrokenForm)
+
+
+def test_a_file_that_is_not_the_releases_is_refused() -> None:
     to_do = plan(one_file(b"right", Form("plain", 5)), {})
-    fetched(to_do, tmp_path / "in", b"wrong")
-    with pytest.raises(BadInput, match="does not give the file of the release"):
-        dict(contents(to_do, KIND, tmp_path / "in"))
+    with pytest.raises(BrokenForm, match="does not give the file of the release"):
+        made(to_do, b"wrong")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from edge_wm.bundle.load import load_bundle
 from edge_wm.errors import BadInput
 from edge_wm.publish import packing
+from edge_wm.update import updater as updater_module
+from edge_wm.update.assemble import Piece, Plan, contents
 from edge_wm.update.boot import start
 from edge_wm.update.config import UpdateConfig
 from edge_wm.update.fetcher import Limits, RobotFetcher
@@ -168,6 +171,34 @@ def test_a_file_that_no_form_gives_fails_its_model_and_is_not_kept(
     with robot.updater() as updater:
         assert "is in quarantine" in updater.check().why
     assert robot.version() == "0.1.0"
+
+
+def test_a_disk_that_damages_what_was_downloaded_fails_no_model(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hash was right, and then it is read."""
+    robot.stage("1.0.0")
+    robot.try_out()
+    robot.commit()
+    robot.publish("2.0.0")
+    damaged: list[str] = []
+
+    def late(to_do: Plan, fetched: Callable[[Piece], bytes]) -> Iterator[tuple[str, bytes]]:
+        for file in robot.folders.incoming.iterdir():
+            file.write_bytes(bytes(file.stat().st_size))
+            damaged.append(file.name)
+        return contents(to_do, fetched)
+
+    monkeypatch.setattr(updater_module, "contents", late)
+    with pytest.raises(BadInput, match="changed while it was copied: start the update again"):
+        robot.fetch()
+    assert damaged
+    monkeypatch.undo()
+    with Store(robot.folders.store) as store:
+        assert store.failure(load_bundle(robot.folder / "2.0.0").sha256) is None
+    assert robot.version() == "1.0.0"
+    robot.fetch()
+    assert robot.state() is State.STAGED
 
 
 # --- slow ------------------------------------------------------------------------------------------------------------
