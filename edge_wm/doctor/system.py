@@ -5,7 +5,6 @@ Every function takes the ``root`` of the file system with `/proc` and `/sys`, so
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -19,14 +18,12 @@ from edge_wm.board import Board
 from edge_wm.doctor.finding import Finding, error, note, ok, warning
 from edge_wm.errors import BadInput, one_line
 from edge_wm.recognise import recognise
-from edge_wm.update.time_trust import trusted_time
+from edge_wm.update.time_trust import time_source, trusted_time
 
 NEWEST_PYTHON = (3, 13)
 LITTLE_DISK_MB, NO_DISK_MB = 500, 50
 LITTLE_INODES = 0.02
 SYSTEMCTL_S = 5.0
-TIME_ERROR = 5
-"""What ``adjtimex`` returns while the clock follows nobody."""
 
 
 def board(named: Board, root: Path) -> Finding:
@@ -117,29 +114,24 @@ def disk_errors(root: Path) -> Finding:
 
 
 def clock(
-    root: Path, *, wall: Callable[[], float] = time.time, follows: Callable[[], bool] | None = None
+    root: Path,
+    *,
+    wall: Callable[[], float] = time.time,
+    source: Callable[[Path, Callable[[], float]], str | None] = time_source,
 ) -> Finding:
     """Whether the time can be believed: updates wait until it can."""
     try:
-        now = trusted_time(None, wall)
+        now = trusted_time(None, wall, unset=True)
     except BadInput as why:
         return error("clock", str(why), "sudo timedatectl set-ntp true")
-    has_clock = any((root / "sys/class/rtc").glob("rtc*"))
-    followed = (follows or clock_follows)()
-    if not has_clock and not followed:
+    said = source(root, wall)
+    if said is None:
         return warning(
             "clock",
-            "no real-time clock, and no time server is followed: the time is a guess",
+            "no real-time clock has the time, and no time server is followed: it is a guess, and updates wait",
             "sudo timedatectl set-ntp true",
         )
-    source = "follows a time server" if followed else "from the real-time clock"
-    return ok("clock", f"{now:%Y-%m-%d %H:%M} UTC, {source}")
-
-
-def clock_follows() -> bool:
-    """Whether the kernel's clock is kept right by somebody (``adjtimex``)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    return 0 <= int(libc.adjtimex(ctypes.create_string_buffer(512))) < TIME_ERROR
+    return ok("clock", f"{now:%Y-%m-%d %H:%M} UTC, {said}")
 
 
 def watchdog(root: Path) -> Finding:

@@ -196,7 +196,7 @@ class Service:
         except BadInput:
             history, floor = [], None
         try:
-            trusted_time(floor)
+            trusted_time(floor, unset=self.config.believe_unset_clock)
         except BadInput:
             time_trusted = False
         else:

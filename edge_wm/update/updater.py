@@ -113,7 +113,7 @@ class Updater:
         """
         self._fetcher.begin()
         state = self.store.trust()
-        now = trusted_time(state.time_floor, self._wall)
+        now = trusted_time(state.time_floor, self._wall, unset=self.config.believe_unset_clock)
         repository = TrustedRepository(self.config.url, self._trusted_root, state, self._fetcher, now=now)
         try:
             repository.refresh(self.config.robot_kind)

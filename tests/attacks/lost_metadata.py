@@ -70,6 +70,12 @@ def _replay_and_set_back(world: World) -> None:
     world.now = time.time()
 
 
+def _replay_and_stood_still(world: World) -> None:
+    """The old repository, when its timestamp has expired, and a clock that goes on from when the power went off."""
+    _replay_and_set_back(world)
+    world.time_source = None
+
+
 def _seen_later(world: World) -> None:
     world.now += 8 * DAY_S
     world.keeper.refresh()
@@ -133,6 +139,15 @@ ATTACKS = (
         _replay_and_set_back,
         "updates wait until the clock is set",
         setting=_seen_later,
+    ),
+    Attack(
+        "lost store, expired repository replayed, clock stood still",
+        "the mirror, a jammed time server; no clock without power",
+        "updates wait until somebody has set the clock: refused",
+        _replay_and_stood_still,
+        "updates wait until the clock is set",
+        setting=_lost_later,
+        drives=FACTORY,
     ),
     Attack(
         "a replaced timestamp key signs on",

@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
 
-from edge_wm.update import boot, release, trust
+from edge_wm.update import boot, release, trust, updater
 from edge_wm.update.fetcher import RobotFetcher
 from edge_wm.update.sandbox import End, Ended
 from edge_wm.update.store import Store
@@ -47,6 +48,11 @@ def _no_floors() -> AbstractContextManager[object]:
 
 def _no_expiry() -> AbstractContextManager[object]:
     return patch("tuf.api.metadata.Signed.is_expired", lambda self, reference_time=None: False)
+
+
+def _no_time_source() -> AbstractContextManager[object]:
+    believed = partial(updater.trusted_time, unset=True)
+    return patch.object(updater, "trusted_time", lambda floor, wall, *, unset: believed(floor, wall))
 
 
 def _no_signatures() -> AbstractContextManager[object]:
@@ -189,6 +195,11 @@ BETA_NEWS = Attack(
 WITHOUT = (
     Without("floors of versions", _no_floors, named("lost metadata, a revoked model replayed")),
     Without("expiry", _no_expiry, named("lost store, expired repository replayed")),
+    Without(
+        "clocks that somebody has set",
+        _no_time_source,
+        named("lost store, expired repository replayed, clock stood still"),
+    ),
     Without("signatures", _no_signatures, named("arbitrary software: signed by nobody known")),
     Without(
         "hashes of files (a collision)",

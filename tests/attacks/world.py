@@ -107,6 +107,7 @@ class World:
         server: shows it.
         url: where the robot looks; None for the server.
         now: the robot's clock, seconds since 1970.
+        time_source: who set it; None for nobody.
         limits: how long a server may take.
         prove: how the robot proves a bundle: that it loads, or all of it in the sandbox.
         load: how it makes a model ready to drive.
@@ -129,6 +130,7 @@ class World:
         self.mirror = self.repository
         self.url: str | None = None
         self.now = time.time()
+        self.time_source: str | None = "follows a time server"
         self.limits = LIMITS
         self.prove: Callable[[Path], Proven] = prove
         self.load: Callable[[Path], str] = run_once
@@ -183,9 +185,12 @@ class World:
             root=str(self.folders.root),
         )
         fetcher = RobotFetcher(self.limits)
-        with open_updater(
-            config, self.folders, self.trusted_root, self._prove, fetcher, lambda: self.now
-        ) as updater:
+        with (
+            patch("edge_wm.update.time_trust.time_source", lambda **how: self.time_source),
+            open_updater(
+                config, self.folders, self.trusted_root, self._prove, fetcher, lambda: self.now
+            ) as updater,
+        ):
             if self.choose is not None:
                 updater.choose = self.choose(updater)  # type: ignore[assignment]
             yield updater

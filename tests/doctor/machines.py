@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,7 @@ FILES: dict[str, str] = {
     f"{WATCHDOG}/state": "active\n",
     f"{WATCHDOG}/timeout": "15\n",
     "sys/class/rtc/rtc0/name": "rpi-rtc\n",
+    "sys/class/rtc/rtc0/since_epoch": f"{time.time():.0f}\n",
     "sys/fs/ext4/mmcblk0p2/errors_count": "0\n",
 }
 

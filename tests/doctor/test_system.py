@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edge_wm.doctor.finding import Finding, Level
 from edge_wm.doctor.system import clock, disk, disk_errors, memory, python, service, system, watchdog
+from edge_wm.update.time_trust import time_source
 from tests.doctor.machines import WATCHDOG, good_machine, having, lacking, program_in
 
-NOW = 1.8e9
+NOW = time.time()
 
 
 @pytest.fixture
@@ -22,7 +25,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def clock_of(root: Path, wall: float = NOW, follows: bool = False) -> Finding:
-    return clock(root, wall=lambda: wall, follows=lambda: follows)
+    source = partial(time_source, follows=lambda: follows, machine="aarch64")
+    return clock(root, wall=lambda: wall, source=source)
 
 
 CHECKS: dict[str, Callable[[Path], Finding]] = {
@@ -59,6 +63,13 @@ def test_a_good_machine_is_well(check: str, root: Path) -> None:
             "new card",
         ),
         ("clock", lacking("sys/class/rtc"), Level.WARNING, "no real-time clock", "set-ntp true"),
+        (
+            "clock",
+            having("sys/class/rtc/rtc0/since_epoch", "86\n"),
+            Level.WARNING,
+            "no real-time clock has the time",
+            "set-ntp true",
+        ),
         ("watchdog", lacking(WATCHDOG), Level.WARNING, "no hardware watchdog", "softdog"),
         (
             "watchdog",

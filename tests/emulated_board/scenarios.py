@@ -54,6 +54,19 @@ import sys, tarfile, urllib.request
 with urllib.request.urlopen(sys.argv[1]) as answer, tarfile.open(fileobj=answer, mode="r|") as archive:
     archive.extractall(sys.argv[2])
 """
+UNPLUG_CLOCK = """
+for chip in /sys/class/rtc/rtc*/device; do
+  device=$(readlink -f "$chip")
+  basename "$device" > "$device/driver/unbind"
+done
+"""
+SAY_CLOCK_IS_SET = """
+import ctypes, struct
+ADJ_MAXERROR, ADJ_STATUS = 0x4, 0x10
+timex = struct.pack("@Illlli", ADJ_MAXERROR | ADJ_STATUS, 0, 0, 0, 0, 0)
+assert ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(timex, 512)) == 0
+"""
+"""What the client of a time server tells the kernel."""
 TICKS = 10
 """Of a drive of a hundred: so many tell that it drives."""
 
@@ -397,6 +410,15 @@ def look_for_updates_for_good(board: Board) -> None:
     board.do(f"systemctl daemon-reload; systemctl restart {UPDATES}", READY_S)
 
 
+def updates_wait_for_the_time(board: Board) -> None:
+    """Without a clock chip, until the clock follows somebody; the look goes on after that."""
+    board.do(UNPLUG_CLOCK)
+    said = look_for_an_update(board)
+    must("updates wait until the clock is set" in said, f"a clock that nobody has set is believed: {said}")
+    drives_on(board)
+    board.do(f"{PYTHON} - <<'END'\n{SAY_CLOCK_IS_SET}END")
+
+
 def says(board: Board, model: str, what: str) -> bool:
     """Whether the service has said something of a model in its journal since the board has booted."""
     said = board.do(f"journalctl -b -u {UNIT} -o cat")
@@ -418,6 +440,7 @@ def updates_go_in_and_bad_ones_come_out(board: Board, figures: Figures) -> None:
     with Fleet.in_a_folder() as fleet:
         fleet.publish_good("1.0.0")
         follow(board, fleet)
+        updates_wait_for_the_time(board)
         said = look_for_an_update(board)
         must("on trial" in said or "staged" in said, f"it was not staged: {said}")
         until("passed its trial", lambda: says(board, "blind 1.0.0", "has passed its trial"), UPDATE_S, 10.0)
