@@ -7,6 +7,7 @@ securesystemslib needs.  Not every key must be at hand: offline keys come on a s
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from securesystemslib.signer import (
 
 from edge_wm.durable import sync_folder
 from edge_wm.errors import BadInput, MissingExtra, one_line
+
+logging.getLogger("securesystemslib").setLevel(logging.CRITICAL)  # it prints what it also raises
 
 FILE = "file2"
 TOKEN = "hsm"
