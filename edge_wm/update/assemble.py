@@ -123,7 +123,9 @@ def contents(plan: Plan, fetched: Callable[[Piece], bytes]) -> Iterator[tuple[st
             content = read_unchanged(piece.copied, piece.file.sha256)
         else:
             assert piece.form is not None
-            base = read_unchanged(piece.base, piece.form.base or "") if piece.base else None
+            base = None
+            if piece.base is not None and piece.form.base is not None:
+                base = read_unchanged(piece.base, piece.form.base)
             signed = fetched(piece)
             try:
                 content = restore(piece.file, piece.form, signed, base)

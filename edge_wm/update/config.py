@@ -64,8 +64,8 @@ class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         trial: what it must show when it drives.
         mqtt: whom the robot tells what it has; None for nobody.
         rollout: who says when an update is due; None: as soon as the channel has one.
-        believe_unset_clock: also one that neither a time server nor a clock chip has set, as a robot must that has no chip
-            and is updated from sticks; otherwise updates wait.
+        believe_unset_clock: believe also a clock that neither a time server nor a clock chip has set, as a robot must that
+            has no chip and is updated from sticks; otherwise updates wait.
         every_h: hours between two looks at the repository, by ``edge-wm update serve``; install.sh writes it into the timer.
     """
 
